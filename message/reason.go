@@ -1,0 +1,148 @@
+package message
+
+// Reason says in one word why the proxy itself failed or refused a request. It stands in the
+// Sluice-Reason field, the problem document, the access log and the metrics. The zero value
+// means that nothing went wrong.
+type Reason uint8
+
+// The reasons. reasonTable gives each its word, status and title.
+const (
+	ReasonNone Reason = iota
+
+	// The request could not be read.
+	RequestLineInvalid
+	RequestLineTooLong
+	VersionUnsupported
+	MethodInvalid
+	MethodNotSupported
+	HeaderInvalid
+	HeaderNameInvalid
+	HeaderValueInvalid
+	HeaderFolded
+	HeaderTooLarge
+	HeaderTooMany
+	HeaderRepeated
+	LineEndInvalid
+	LengthInvalid
+	LengthConflict
+	TransferEncodingInvalid
+	TransferEncodingUnsupported
+	ChunkInvalid
+	BodyTooLarge
+	HostInvalid
+	PathInvalid
+	PathAmbiguous
+	PathValueInvalid
+	ExpectationUnsupported
+	UpgradeInvalid
+	HeaderTimeout
+	BodyTimeout
+
+	// The request was read and refused.
+	NoRoute
+	MethodNotAllowed
+	ExpressionFailed
+
+	// The backend could not be reached or did not answer well.
+	NoHealthyEndpoint
+	UpstreamConnectRefused
+	UpstreamConnectTimeout
+	UpstreamConnectFailed
+	UpstreamReset
+	UpstreamTimeoutFirstByte
+	UpstreamTimeoutIdle
+	UpstreamTimeoutPerTry
+	UpstreamResponseInvalid
+	UpstreamResponseTooLarge
+	UpstreamBodyBroken
+
+	// The exchange as a whole.
+	RouteTimeout
+	ClientClosed
+	ClientTimeout
+	TooManyConnections
+	ShuttingDown
+	Internal
+
+	reasonCount
+)
+
+type reasonRow struct {
+	word   string
+	status int
+	title  string
+	detail string
+}
+
+// reasonTable is read-only: the one place that maps a reason to its word and status.
+var reasonTable = [reasonCount]reasonRow{
+	ReasonNone:                  {"", 0, "", ""},
+	RequestLineInvalid:          {"request_line_invalid", 400, "Bad Request", "The request line is not a method, a target and a version, separated by single spaces."},
+	RequestLineTooLong:          {"request_line_too_long", 414, "URI Too Long", "The request line is longer than this listener accepts."},
+	VersionUnsupported:          {"version_unsupported", 505, "HTTP Version Not Supported", "This listener speaks HTTP/1.0 and HTTP/1.1 here."},
+	MethodInvalid:               {"method_invalid", 400, "Bad Request", "The method is not a token."},
+	MethodNotSupported:          {"method_not_supported", 501, "Not Implemented", "The method is not supported here."},
+	HeaderInvalid:               {"header_invalid", 400, "Bad Request", "A header line has no colon, or white space before it."},
+	HeaderNameInvalid:           {"header_name_invalid", 400, "Bad Request", "A field name is empty or holds a byte that no name may hold."},
+	HeaderValueInvalid:          {"header_value_invalid", 400, "Bad Request", "A field value holds a byte that no value may hold."},
+	HeaderFolded:                {"header_folded", 400, "Bad Request", "A header line is continued on a second line."},
+	HeaderTooLarge:              {"header_too_large", 431, "Request Header Fields Too Large", "The header is larger than this listener accepts."},
+	HeaderTooMany:               {"header_too_many", 431, "Request Header Fields Too Large", "The header has more fields than this listener accepts."},
+	HeaderRepeated:              {"header_repeated", 400, "Bad Request", "A field that decides stands more than once."},
+	LineEndInvalid:              {"line_end_invalid", 400, "Bad Request", "A line does not end with CR LF."},
+	LengthInvalid:               {"length_invalid", 400, "Bad Request", "Content-Length is not one plain decimal number."},
+	LengthConflict:              {"length_conflict", 400, "Bad Request", "The length of the body is stated in two ways."},
+	TransferEncodingInvalid:     {"transfer_encoding_invalid", 400, "Bad Request", "Transfer-Encoding is malformed or not allowed here."},
+	TransferEncodingUnsupported: {"transfer_encoding_unsupported", 501, "Not Implemented", "Only the transfer coding chunked is supported."},
+	ChunkInvalid:                {"chunk_invalid", 400, "Bad Request", "The chunked body is malformed."},
+	BodyTooLarge:                {"body_too_large", 413, "Content Too Large", "The body is larger than is accepted here."},
+	HostInvalid:                 {"host_invalid", 400, "Bad Request", "The request needs exactly one valid host."},
+	PathInvalid:                 {"path_invalid", 400, "Bad Request", "The path holds a broken escape or a byte that no path may hold."},
+	PathAmbiguous:               {"path_ambiguous", 400, "Bad Request", "The path could be read in two ways."},
+	PathValueInvalid:            {"path_value_invalid", 400, "Bad Request", "A value for the path is empty or a dot segment."},
+	ExpectationUnsupported:      {"expectation_unsupported", 417, "Expectation Failed", "Only the expectation 100-continue is supported."},
+	UpgradeInvalid:              {"upgrade_invalid", 400, "Bad Request", "The upgrade request is malformed."},
+	HeaderTimeout:               {"header_timeout", 408, "Request Timeout", "The header did not arrive in time."},
+	BodyTimeout:                 {"body_timeout", 408, "Request Timeout", "The body stopped arriving."},
+	NoRoute:                     {"no_route", 404, "Not Found", "No route matches the request."},
+	MethodNotAllowed:            {"method_not_allowed", 405, "Method Not Allowed", "The path is known, but not with this method."},
+	ExpressionFailed:            {"expression_failed", 403, "Forbidden", "A value that the configuration needs is missing from the request."},
+	NoHealthyEndpoint:           {"no_healthy_endpoint", 503, "Service Unavailable", "No endpoint of the backend is available."},
+	UpstreamConnectRefused:      {"upstream_connect_refused", 502, "Bad Gateway", "The backend refused the connection."},
+	UpstreamConnectTimeout:      {"upstream_connect_timeout", 504, "Gateway Timeout", "The backend did not accept the connection in time."},
+	UpstreamConnectFailed:       {"upstream_connect_failed", 502, "Bad Gateway", "The backend could not be reached."},
+	UpstreamReset:               {"upstream_reset", 502, "Bad Gateway", "The backend closed the connection before it answered."},
+	UpstreamTimeoutFirstByte:    {"upstream_timeout_first_byte", 504, "Gateway Timeout", "The backend did not begin to answer in time."},
+	UpstreamTimeoutIdle:         {"upstream_timeout_idle", 504, "Gateway Timeout", "The backend stopped sending."},
+	UpstreamTimeoutPerTry:       {"upstream_timeout_per_try", 504, "Gateway Timeout", "The backend did not answer within the time of one try."},
+	UpstreamResponseInvalid:     {"upstream_response_invalid", 502, "Bad Gateway", "The backend's answer is malformed."},
+	UpstreamResponseTooLarge:    {"upstream_response_too_large", 502, "Bad Gateway", "The header of the backend's answer is too large."},
+	UpstreamBodyBroken:          {"upstream_body_broken", 502, "Bad Gateway", "The backend's answer ended before its end."},
+	RouteTimeout:                {"route_timeout", 504, "Gateway Timeout", "The request took longer than its route allows."},
+	ClientClosed:                {"client_closed", 499, "Client Closed Request", "The client left before the answer was complete."},
+	ClientTimeout:               {"client_timeout", 408, "Request Timeout", "The client stopped reading the answer."},
+	TooManyConnections:          {"too_many_connections", 503, "Service Unavailable", "The listener has as many connections as it may."},
+	ShuttingDown:                {"shutting_down", 503, "Service Unavailable", "The proxy is shutting down."},
+	Internal:                    {"internal", 500, "Internal Server Error", "The proxy failed."},
+}
+
+// String returns the word of the reason: [a-z0-9_]+, "" for ReasonNone.
+func (r Reason) String() string { return reasonTable[r].word }
+
+// Status returns the HTTP status that answers a request which failed for this reason.
+func (r Reason) Status() int { return reasonTable[r].status }
+
+// Title returns the short text of the status.
+func (r Reason) Title() string { return reasonTable[r].title }
+
+// Detail returns one sentence for the caller. It never names an endpoint, a file or a type.
+func (r Reason) Detail() string { return reasonTable[r].detail }
+
+// Reasons calls yield with every reason but ReasonNone.
+func Reasons(yield func(Reason) bool) {
+	for r := ReasonNone + 1; r < reasonCount; r++ {
+		if !yield(r) {
+			return
+		}
+	}
+}
