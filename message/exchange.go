@@ -45,6 +45,10 @@ type Request struct {
 	Body    Body   // never nil
 	Length  int64  // bytes of the body, or LengthUnknown
 
+	WantsTrailers bool // the client said TE: trailers
+
+	Pumping bool // a second goroutine reads Body; only the thread of control writes this
+
 	Upgrade []byte // the protocol of an Upgrade that the listener permits, else nil
 }
 
@@ -79,6 +83,11 @@ type Stream interface {
 	Close() error
 	SetReadDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error
+}
+
+// Interim writes interim responses (1xx) to the client.
+type Interim interface {
+	WriteInterim(status int, h *Header) error
 }
 
 // Client is what is known of the caller.
@@ -137,6 +146,9 @@ type Exchange struct {
 	ID       []byte // request id, made by the proxy or taken over from a trusted peer
 	Deadline int64  // moment of Now at which the whole exchange must have ended, 0 if none
 
+	// Interim sends 1xx responses while the exchange is served; nil where there is no way to.
+	Interim Interim
+
 	// Fixed is the body of answers that the proxy makes itself.
 	Fixed Bytes
 	// State belongs to the handler: what it must find again when the exchange finishes.
@@ -161,6 +173,7 @@ func (x *Exchange) Reset() {
 	x.Captures = x.Captures[:0]
 	x.ID = nil
 	x.Deadline = 0
+	x.Interim = nil
 	x.Fixed = Bytes{}
 	x.State = nil
 	if cap(x.scratch) > 16<<10 {

@@ -97,3 +97,46 @@ func EqualFold[S ~string | ~[]byte](b []byte, s S) bool {
 	}
 	return true
 }
+
+// ClientMayNotSend reports whether a field of a client's request is dropped before anything
+// reads it: identity fields, fields of the proxy's own (Sluice-…), and names with "_" or "."
+// that some backends read as a name that the proxy sets (X_Forwarded_For).
+func ClientMayNotSend(id ID, name []byte) bool {
+	if id != 0 {
+		return nameTable[id].flags&FlagIdentity != 0 || id == SluiceReason || id == SluicePartial
+	}
+	if ProxyOwn(name) {
+		return true
+	}
+	alias := false
+	for _, c := range name {
+		if c == '_' || c == '.' {
+			alias = true
+			break
+		}
+	}
+	return alias && imitates(name)
+}
+
+func imitates(name []byte) bool {
+	var b [32]byte
+	if len(name) > len(b) {
+		return false
+	}
+	for i, c := range name {
+		if c == '_' || c == '.' {
+			c = '-'
+		}
+		b[i] = c
+	}
+	n := b[:len(name)]
+	if ProxyOwn(n) {
+		return true
+	}
+	id := Lookup(n)
+	return id != 0 && nameTable[id].flags&(FlagManaged|FlagIdentity|FlagFraming) != 0
+}
+
+// ProxyOwn reports whether a name begins with "Sluice-": what the proxy says of itself, and
+// neither clients nor services may say.
+func ProxyOwn(name []byte) bool { return len(name) >= 7 && EqualFold(name[:7], "sluice-") }

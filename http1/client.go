@@ -1,0 +1,349 @@
+package http1
+
+import (
+	"errors"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/stream"
+)
+
+// Call is what one attempt may take, and what is told of it.
+type Call struct {
+	Deadline  int64         // moment of message.Now by which the response head must be there; 0 for none
+	FirstByte time.Duration // wait for the first byte after the request was sent; 0 for no bound
+	Fresh     bool          // make a new connection, use none of the pool
+
+	Reused bool // out: the attempt went over a connection of the pool
+}
+
+// clientConn is a connection to an endpoint. Between get and put one exchange owns it; a pump
+// may write to it meanwhile, the exchange's own goroutine reads.
+type clientConn struct {
+	conn
+	pool      *Pool
+	idleSince int64
+	used      bool // it has served an exchange before
+
+	rd      reader
+	body    responseBody
+	phase   phase
+	sent    int // bytes of the request that the kernel took
+	sendBuf []byte
+	err     error
+	onReply func(uintptr) bool // reply, bound once
+	pump    *pump
+}
+
+// phase is where the exchange of head and first answer stands.
+type phase uint8
+
+const (
+	phaseProbe phase = iota // look whether the connection is still good
+	phaseSend               // hand the request to the kernel
+	phaseWait               // wait for the first bytes of the answer
+)
+
+// errStale says that a pooled connection had ended, or had said something, before it was used.
+var errStale = errors.New("pooled connection was closed by the endpoint")
+
+// outBuf is a pooled buffer in which a request is put together.
+type outBuf struct{ b []byte }
+
+var outBufs = sync.Pool{New: func() any { return &outBuf{b: make([]byte, 0, 4<<10)} }} // read-only: a pool, see buffers
+
+// Do sends x.Request and reads the head of the response into x.Response, whose Body then
+// borrows the connection until Close. A failure says whether a retry is safe; x.Response is
+// empty then.
+func (p *Pool) Do(x *message.Exchange, c *Call) *message.Failure {
+	out := outBufs.Get().(*outBuf)
+	defer func() {
+		if cap(out.b) <= 64<<10 {
+			outBufs.Put(out)
+		}
+	}()
+	if !legalTarget(x.Request.Path) || !legalTarget(x.Request.Query) || !legalTarget(x.Request.Host) {
+		return internalFailure(errFieldInvalid)
+	}
+	var err error
+	if out.b, err = appendRequestHead(out.b[:0], x); err != nil {
+		return internalFailure(err)
+	}
+	whole, err := appendFirstPieces(out, x)
+	if err != nil {
+		return bodyFailure(err)
+	}
+	for {
+		cc, failure := p.connection(x, c)
+		if failure != nil {
+			return failure
+		}
+		failure = cc.exchange(x, c, out.b, whole)
+		if failure == nil {
+			return nil
+		}
+		cc.abandon(x)
+		if failure.Err == errStale {
+			continue // nothing was sent: take the next
+		}
+		return failure
+	}
+}
+
+func (p *Pool) connection(x *message.Exchange, c *Call) (*clientConn, *message.Failure) {
+	c.Reused = false
+	if !c.Fresh {
+		if cc := p.get(); cc != nil {
+			c.Reused = true
+			return cc, nil
+		}
+	}
+	cc, failure := p.dial(c.Deadline)
+	if failure == nil {
+		x.Times.Connected = message.Now()
+	}
+	return cc, failure
+}
+
+func internalFailure(err error) *message.Failure {
+	return &message.Failure{Reason: message.Internal, Side: message.SideInternal, Stage: message.StageSend, Err: err}
+}
+
+// bodyFailure is the failure of reading the request's body.
+func bodyFailure(err error) *message.Failure {
+	var f *message.Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &message.Failure{Reason: message.ClientClosed, Side: message.SideClient, Stage: message.StageRead, Err: err}
+}
+
+// appendFirstPieces appends to the head what is there of the body, so that both go out in one
+// write. whole reports that nothing of the request is missing.
+func appendFirstPieces(out *outBuf, x *message.Exchange) (whole bool, err error) {
+	r := &x.Request
+	if r.Length == 0 {
+		return true, nil
+	}
+	ready, ok := r.Body.(readyBody)
+	left := r.Length
+	for ok && ready.Ready() && len(out.b) < bufferSize {
+		piece, err := r.Body.Next()
+		if err != nil {
+			if isEOF(err) {
+				if r.Length < 0 {
+					out.b = appendLastChunk(out.b, &r.Trailer)
+				}
+				return true, nil
+			}
+			return false, err
+		}
+		if r.Length < 0 {
+			out.b = appendChunk(out.b, piece)
+			continue
+		}
+		out.b = append(out.b, piece...)
+		if left -= int64(len(piece)); left == 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// exchange sends the request and reads the response head.
+func (cc *clientConn) exchange(x *message.Exchange, c *Call, request []byte, whole bool) *message.Failure {
+	cc.rd.c = &cc.conn
+	cc.rd.take()
+	cc.body = responseBody{cc: cc}
+	cc.pump = nil
+	by := firstByteBy(c)
+	if err := cc.sendAndWait(x, c, request, whole, by); err != nil {
+		return cc.failed(x, c, err)
+	}
+	for interims := 0; ; interims++ {
+		head, failure := cc.readHead(x, c, by)
+		if failure != nil {
+			return failure
+		}
+		if head.status >= 200 || head.status == 101 {
+			x.Times.FirstByte = message.Now()
+			return cc.accept(x, &head)
+		}
+		if interims == maxInterims {
+			return cc.invalid(errInterims)
+		}
+		if head.status != 100 && x.Interim != nil {
+			if !removeConnectionFields(&x.Response.Header) {
+				return cc.invalid(errHead)
+			}
+			if err := x.Interim.WriteInterim(head.status, &x.Response.Header); err != nil {
+				return bodyFailure(err)
+			}
+		}
+		x.Response.Header.Reset()
+	}
+}
+
+// maxInterims bounds the 1xx responses before a final one.
+const maxInterims = 16
+
+var errInterims = errors.New("more than 16 interim responses")
+
+// sendAndWait hands the request to the kernel and returns when the first bytes of the answer
+// are buffered. On a plain socket one wait of the runtime covers probing, sending and waiting.
+func (cc *clientConn) sendAndWait(x *message.Exchange, c *Call, request []byte, whole bool, by int64) error {
+	cc.sent, cc.err, cc.sendBuf = 0, nil, request
+	cc.phase = phaseSend
+	if cc.used {
+		cc.phase = phaseProbe
+	}
+	defer func() { cc.sendBuf = nil }()
+	if cc.raw == nil || !whole {
+		return cc.sendStream(x, c, whole, by)
+	}
+	cc.armRead(by)
+	for {
+		err := cc.raw.Read(cc.onReply)
+		switch {
+		case err == nil && cc.err != nil:
+			return cc.err
+		case err == nil && cc.phase == phaseWait && cc.rd.w > 0:
+			return nil
+		case err == nil: // the kernel did not take all: go on by waiting writes
+			return cc.sendStream(x, c, whole, by)
+		case !isTimeout(err) || cc.readFired(by):
+			return err
+		}
+		cc.armRead(by)
+	}
+}
+
+// reply runs when the socket may be ready; see serverConn.readable for the idea. The probe
+// stands before the send, so that bytes which come after the send always wake the wait.
+func (cc *clientConn) reply(fd uintptr) bool {
+	switch cc.phase {
+	case phaseProbe:
+		if !stream.Quiet(fd) {
+			cc.err = errStale
+			return true
+		}
+		fallthrough
+	case phaseSend:
+		n, err := stream.Send(fd, cc.sendBuf)
+		cc.sent = n
+		if err != nil {
+			cc.err = err
+			return true
+		}
+		if n < len(cc.sendBuf) {
+			cc.phase = phaseSend
+			return true
+		}
+		cc.phase = phaseWait
+		return false
+	}
+	n, again, err := stream.Receive(fd, cc.rd.buf[cc.rd.w:])
+	if again {
+		return false
+	}
+	cc.rd.w += n
+	cc.err = err
+	return true
+}
+
+// sendStream is sendAndWait where the request is not whole, or the connection no plain socket.
+func (cc *clientConn) sendStream(x *message.Exchange, c *Call, whole bool, by int64) error {
+	if cc.phase == phaseProbe && !cc.quietNow() {
+		return errStale
+	}
+	n, err := cc.write(cc.sendBuf[cc.sent:], cc.pool.o.ProgressTimeout)
+	cc.sent += int(n)
+	if err != nil {
+		return err
+	}
+	cc.phase = phaseWait
+	if !whole {
+		// The first byte is awaited from when the request is complete, which the pump notes.
+		cc.startPump(x)
+		return cc.waitPumping(c)
+	}
+	return cc.rd.fill(by)
+}
+
+// failed turns a transport error into a failure.
+func (cc *clientConn) failed(x *message.Exchange, c *Call, err error) *message.Failure {
+	if pumped := cc.stopPump(x); pumped != nil {
+		return pumped
+	}
+	f := &message.Failure{Reason: message.UpstreamReset, Side: message.SideUpstream, Stage: message.StageWait, Retry: message.RetryUnknown, Err: err}
+	switch {
+	case err == errStale:
+		f.Retry = message.RetryUnsent
+	case isTimeout(err):
+		f.Reason = message.UpstreamTimeoutFirstByte
+	case cc.phase != phaseWait && cc.sent == 0:
+		f.Stage, f.Retry = message.StageSend, message.RetryUnsent
+	case cc.rd.w > 0:
+		f.Retry = message.RetryNever
+	case cc.used && (isEOF(err) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+		f.Retry = message.RetryReused
+	}
+	return f
+}
+
+func (cc *clientConn) invalid(err error) *message.Failure {
+	return &message.Failure{Reason: message.UpstreamResponseInvalid, Side: message.SideUpstream, Stage: message.StageReceive, Retry: message.RetryNever, Err: err}
+}
+
+// accept makes the response of a complete head.
+func (cc *clientConn) accept(x *message.Exchange, h *responseHead) *message.Failure {
+	r := &x.Response
+	if !removeConnectionFields(&r.Header) {
+		return cc.invalid(errHead)
+	}
+	r.Status = h.status
+	if h.status == 101 {
+		return cc.acceptUpgrade(x)
+	}
+	b := &cc.body
+	b.body = body{
+		rd: &cc.rd, wait: cc.pool.o.ProgressTimeout, until: x.Deadline,
+		trailer: &r.Trailer, tlimit: maxTrailers, framing: h.framing, remain: h.length,
+	}
+	b.keepConn = h.keep
+	r.Length = h.length
+	if h.framing == frameNone || h.framing == frameLength && h.length == 0 {
+		b.ended = true
+	}
+	r.Body = b
+	if cc.pump != nil && cc.pump.finished() {
+		if failure := cc.stopPump(x); failure != nil {
+			return failure
+		}
+	}
+	return nil
+}
+
+func (cc *clientConn) acceptUpgrade(x *message.Exchange) *message.Failure {
+	r := &x.Response
+	if x.Request.Upgrade == nil || !message.EqualFold(r.Header.Get(message.Upgrade), x.Request.Upgrade) {
+		return cc.invalid(errUpgrade)
+	}
+	r.Length = 0
+	r.Tunnel = &tunnel{cc: cc}
+	return nil
+}
+
+var errUpgrade = errors.New("101 without an upgrade that was asked for")
+
+// abandon closes a connection after a failure.
+func (cc *clientConn) abandon(x *message.Exchange) {
+	cc.stopPump(x)
+	_ = cc.nc.Close()
+	cc.rd.release()
+	x.Response.Header.Reset()
+	x.Response.Trailer.Reset()
+	x.Response.Status, x.Response.Length, x.Response.Body = 0, 0, message.NoBody{}
+}

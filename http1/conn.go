@@ -1,0 +1,179 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/stream"
+)
+
+// conn is a connection whose deadlines move lazily: moving a runtime timer costs more than
+// reading a clock, and nearly every deadline is replaced by a later one before it fires. So the
+// timer stays where it is while it is early enough, and a wake-up that comes before the
+// deadline really meant only moves it on.
+//
+// Reads belong to one goroutine at a time, writes to one (perhaps another).
+type conn struct {
+	nc      net.Conn
+	raw     syscall.RawConn // plain sockets only, else nil
+	tcp     *net.TCPConn    // plain TCP only, else nil
+	readBy  int64           // moment at which the runtime's read timer fires, 0 if not set
+	writeBy int64           // the same for writes
+
+	// interrupted ends reads at once and for good: whoever reads for somebody else (a pump) is
+	// called back by it.
+	interrupted atomic.Bool
+
+	onSend func(uintptr) bool // sendReady, bound once so that a write does not allocate
+	out    []byte             // what sendReady sends; only during trySend
+	outN   int
+	outErr error
+}
+
+func (c *conn) init(nc net.Conn) {
+	c.nc = nc
+	switch s := nc.(type) {
+	case *net.TCPConn:
+		c.tcp = s
+		c.raw, _ = s.SyscallConn()
+	case *net.UnixConn:
+		c.raw, _ = s.SyscallConn()
+	}
+}
+
+// armRead makes sure that a read does not wait beyond the moment by (of message.Now; 0: no
+// bound). The timer may fire earlier; readers check the clock then.
+func (c *conn) armRead(by int64) {
+	switch {
+	case by == 0:
+		if c.readBy != 0 {
+			c.readBy = 0
+			_ = c.nc.SetReadDeadline(time.Time{})
+		}
+	case c.readBy == 0 || c.readBy > by:
+		c.readBy = by
+		_ = c.nc.SetReadDeadline(message.WallTime(by))
+	}
+}
+
+// armWrite makes sure that a write fails after between within/2 and within of waiting. Unlike a
+// read, a write that was cut by a timer cannot go on, so the timer is never left to fire early.
+func (c *conn) armWrite(within time.Duration) {
+	if within <= 0 {
+		return
+	}
+	now := message.Now()
+	if c.writeBy-now < int64(within)/2 {
+		c.writeBy = now + int64(within)
+		_ = c.nc.SetWriteDeadline(message.WallTime(c.writeBy))
+	}
+}
+
+// readFired is called when a read ended with os.ErrDeadlineExceeded. It reports whether the
+// deadline that the caller meant has really passed.
+func (c *conn) readFired(by int64) bool {
+	c.readBy = 0
+	if by != 0 && message.Now() >= by {
+		// The runtime keeps failing reads until the timer is moved.
+		_ = c.nc.SetReadDeadline(time.Time{})
+		return true
+	}
+	return false
+}
+
+// read reads at least one byte, or fails by the moment by.
+func (c *conn) read(p []byte, by int64) (int, error) {
+	for {
+		c.armRead(by)
+		if c.interrupted.Load() {
+			return 0, os.ErrDeadlineExceeded
+		}
+		n, err := c.nc.Read(p)
+		if n > 0 {
+			return n, nil
+		}
+		if err == nil {
+			continue // a reader may return nothing; io.Reader discourages it
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || c.readFired(by) {
+			return 0, err
+		}
+		if by == 0 {
+			_ = c.nc.SetReadDeadline(time.Time{})
+		}
+	}
+}
+
+// quietNow reports whether the socket is open and holds nothing to read.
+func (c *conn) quietNow() bool {
+	if c.raw == nil {
+		return true // a stream connection shows it at the first read
+	}
+	quiet := false
+	err := c.raw.Control(func(fd uintptr) { quiet = stream.Quiet(fd) })
+	return err == nil && quiet
+}
+
+// interrupt ends a read that another goroutine is in, and all later ones. The reader sets its
+// timer first and looks at the mark afterwards, so one of the two sees the other.
+func (c *conn) interrupt() {
+	c.interrupted.Store(true)
+	_ = c.nc.SetReadDeadline(past)
+}
+
+// past is read-only: a deadline that has passed.
+var past = time.Unix(1, 0)
+
+// write writes all of p. The kernel's buffer takes most writes at once; only what remains
+// waits. within bounds each wait: a peer that takes the bytes slowly, but takes them, may go on.
+func (c *conn) write(p []byte, within time.Duration) (int64, error) {
+	var done int64
+	if c.raw != nil && len(p) > 0 {
+		n, err := c.trySend(p)
+		done = int64(n)
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return done, err
+		}
+	}
+	for len(p) > 0 {
+		c.armWrite(within)
+		n, err := c.nc.Write(p[:min(len(p), 64<<10)])
+		done += int64(n)
+		p = p[n:]
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+// trySend writes once without waiting.
+func (c *conn) trySend(p []byte) (int, error) {
+	if c.onSend == nil {
+		c.onSend = c.sendReady
+	}
+	c.out, c.outN, c.outErr = p, 0, nil
+	err := c.raw.Write(c.onSend)
+	c.out = nil
+	if c.outErr != nil {
+		err = c.outErr
+	}
+	return c.outN, err
+}
+
+func (c *conn) sendReady(fd uintptr) bool {
+	c.outN, c.outErr = stream.Send(fd, c.out)
+	return true
+}
+
+// isTimeout reports whether err is a deadline that has passed.
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// isEOF reports whether err is the orderly end of a connection.
+func isEOF(err error) bool { return errors.Is(err, io.EOF) }

@@ -1,0 +1,323 @@
+package http1
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"github.com/sluice-gateway/sluice/message"
+)
+
+// exchange serves the request whose head look has read and returns what the connection does
+// next: stepWait (there may be another request) or stepClose.
+func (c *serverConn) exchange() step {
+	s := c.s
+	x := &s.x
+	c.requests++
+	c.startBody()
+	x.Client.Peer, x.Client.Server = c.peer.Addr, c.peer.Server
+	x.Interim = c
+	c.h.Serve(x)
+	keep := c.respond()
+	x.Times.End = message.Now()
+	if err := x.Response.Body.Close(); err != nil {
+		keep = false
+	}
+	x.Outcome.Received = s.body.received
+	c.h.Finish(x)
+	if !keep || !c.drainBody() {
+		return stepClose
+	}
+	x.Reset()
+	s.parser = requestParser{}
+	s.body.framing = frameNone
+	return stepWait
+}
+
+// startBody sets the request body up; the head is consumed.
+func (c *serverConn) startBody() {
+	s := c.s
+	r := &s.x.Request
+	s.rd.r += s.parser.end
+	if r.Length == 0 {
+		s.body.framing, s.body.ended, s.body.failure = frameNone, true, nil
+		s.body.received, s.body.expect = 0, nil
+		r.Body = message.NoBody{}
+		return
+	}
+	s.body = body{
+		rd: &s.rd, framing: frameLength, remain: r.Length, max: c.o.MaxBody,
+		wait: c.o.BodyTimeout, rate: c.o.MinRate, request: true, tlimit: maxTrailers,
+	}
+	if r.Length == message.LengthUnknown {
+		s.body.framing, s.body.remain = frameChunked, 0
+		if len(c.o.Trailers) > 0 {
+			s.body.trailer = &r.Trailer
+			s.body.keep = c.o.Trailers
+		}
+	}
+	if s.parser.expect && r.Protocol == message.HTTP11 {
+		s.body.expect = c
+	}
+	if c.o.MaxBody > 0 && r.Length > c.o.MaxBody {
+		_ = s.body.fail(message.BodyTooLarge, nil)
+		s.x.Fail(s.body.failure)
+	}
+	r.Body = &s.body
+}
+
+// maxTrailers bounds the trailers of one message, in bytes; a line of it fits a buffer.
+const maxTrailers = 8 << 10
+
+// refuse answers a request whose head could not be accepted.
+func (c *serverConn) refuse() {
+	x := &c.s.x
+	c.requests++
+	if x.Times.Start == 0 {
+		x.Times.Start = message.Now()
+	}
+	x.Fail(&message.Failure{Reason: c.refused, Side: message.SideClient, Stage: message.StageRead})
+	x.Request.Body, x.Request.Length, x.Request.Upgrade = message.NoBody{}, 0, nil
+	c.s.body.framing = frameNone
+	x.Client.Peer, x.Client.Server = c.peer.Addr, c.peer.Server
+	c.h.Serve(x)
+	x.Response.Close = true
+	c.respond()
+	x.Times.End = message.Now()
+	_ = x.Response.Body.Close()
+	c.h.Finish(x)
+}
+
+// keepAlive reports whether the connection may go on after this response.
+func (c *serverConn) keepAlive() bool {
+	s := c.s
+	r := &s.x.Request
+	switch {
+	case s.x.Response.Close, s.parser.close, c.draining():
+		return false
+	case r.Protocol == message.HTTP10 && !s.parser.keepAlive, r.Protocol == message.ProtocolUnknown:
+		return false
+	case c.o.MaxRequests > 0 && c.requests >= c.o.MaxRequests:
+		return false
+	case r.Pumping:
+		return false // the response began before the request had been read: it may never end
+	case r.Upgrade != nil:
+		return false // the client may have sent bytes of the other protocol already
+	case s.body.framing == frameNone || s.body.ended:
+		return true
+	}
+	// An unread body is read to its end if it is small; a client that still waits for its
+	// "100 Continue" may or may not send it.
+	return s.body.failure == nil && s.body.expect == nil && s.body.remain <= c.o.DrainBody
+}
+
+// drainBody reads what is left of the request body and reports whether it ended.
+func (c *serverConn) drainBody() bool {
+	b := &c.s.body
+	if b.framing == frameNone || b.ended {
+		return true
+	}
+	b.max = 0
+	limit := b.received + c.o.DrainBody
+	for b.received <= limit {
+		if _, err := b.Next(); err != nil {
+			return err == io.EOF
+		}
+	}
+	return false
+}
+
+// respond writes x.Response and reports whether the connection may go on.
+func (c *serverConn) respond() (keep bool) {
+	x := &c.s.x
+	r := &x.Response
+	if r.Status == 101 && r.Tunnel != nil {
+		c.tunnel()
+		return false
+	}
+	keep = c.keepAlive()
+	f := responseFraming(x)
+	if f == frameClose {
+		keep = false
+	}
+	buf, err := appendResponseHead(c.s.wbuf[:0], x, f, keep, c.o.date.now())
+	if err != nil {
+		// A field that must not be written: nothing of the response has left yet.
+		x.Fail(&message.Failure{Reason: message.Internal, Side: message.SideInternal, Stage: message.StageWrite, Err: err})
+		buf, keep, f = append(c.s.wbuf[:0], internalError...), false, frameNone
+	}
+	if f == frameNone {
+		return c.flush(buf) && keep
+	}
+	return c.writeBody(buf, f) && keep
+}
+
+const internalError = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+// responseFraming decides how the end of the response is marked (RFC 9112 section 6.3).
+func responseFraming(x *message.Exchange) framing {
+	r := &x.Response
+	switch {
+	case x.Request.Method.Known == message.HEAD, r.Status == 204, r.Status == 304, r.Status < 200:
+		return frameNone
+	case r.Length == 0:
+		return frameNone
+	case r.Length > 0:
+		return frameLength
+	case x.Request.Protocol == message.HTTP11:
+		return frameChunked
+	}
+	return frameClose
+}
+
+// writeBody writes head, which holds the head, and the body behind it. Pieces that are there
+// are gathered into one write; the head does not wait for a piece that is not.
+func (c *serverConn) writeBody(head []byte, f framing) bool {
+	x := &c.s.x
+	r := &x.Response
+	buf := head
+	defer func() { c.s.wbuf = buf[:0] }()
+	ready, _ := r.Body.(readyBody)
+	left := r.Length
+	for {
+		if len(buf) > 0 && (ready == nil || !ready.Ready() || len(buf) > bufferSize) {
+			if !c.send(buf) {
+				return false
+			}
+			buf = buf[:0]
+		}
+		if f == frameLength && len(buf) == 0 && left >= spliceFrom && c.tcp != nil {
+			if b, ok := r.Body.(*responseBody); ok && b.canSplice() {
+				return c.splice(b, left)
+			}
+		}
+		piece, err := r.Body.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return c.brokenBody(buf, err)
+		}
+		x.Outcome.Sent += int64(len(piece))
+		if f == frameChunked {
+			buf = appendChunk(buf, piece)
+			continue
+		}
+		if f == frameLength {
+			if left -= int64(len(piece)); left < 0 {
+				return c.brokenBody(nil, errBodyLong)
+			}
+		}
+		buf = append(buf, piece...)
+	}
+	if f == frameLength && left > 0 {
+		return c.brokenBody(buf, errBodyShort)
+	}
+	if f == frameChunked {
+		var trailer *message.Header
+		if x.Request.WantsTrailers {
+			trailer = &r.Trailer
+		}
+		buf = appendLastChunk(buf, trailer)
+	}
+	return c.send(buf)
+}
+
+// readyBody is a body that can tell whether its next piece is there.
+type readyBody interface{ Ready() bool }
+
+var (
+	errBodyLong  = errors.New("body is longer than its Content-Length")
+	errBodyShort = errors.New("body is shorter than its Content-Length")
+)
+
+// spliceFrom is the size from which a body is moved inside the kernel. Below it, the two
+// system calls for each piece cost more than the copy.
+const spliceFrom = 64 << 10
+
+func (c *serverConn) splice(b *responseBody, left int64) bool {
+	n, err := b.spliceTo(&c.conn, left, c.o.WriteTimeout)
+	c.s.x.Outcome.Sent += n
+	if err != nil {
+		return c.brokenBody(nil, err)
+	}
+	return true
+}
+
+// brokenBody ends a response that cannot be completed: what was received is passed on, the
+// end is not, so that the client sees a message cut short and never a clean end.
+func (c *serverConn) brokenBody(buf []byte, err error) bool {
+	var f *message.Failure
+	if !errors.As(err, &f) {
+		f = &message.Failure{Reason: message.UpstreamBodyBroken, Side: message.SideUpstream, Stage: message.StageReceive, Err: err}
+	}
+	c.s.x.Fail(f)
+	if len(buf) > 0 {
+		c.send(buf)
+	}
+	return false
+}
+
+// flush writes buf and keeps it as the session's write buffer.
+func (c *serverConn) flush(buf []byte) bool {
+	ok := c.send(buf)
+	c.s.wbuf = buf[:0]
+	return ok
+}
+
+func (c *serverConn) send(buf []byte) bool {
+	if len(buf) == 0 {
+		return true
+	}
+	if _, err := c.write(buf, c.o.WriteTimeout); err != nil {
+		f := &message.Failure{Reason: message.ClientClosed, Side: message.SideClient, Stage: message.StageWrite, Err: err}
+		if isTimeout(err) {
+			f.Reason = message.ClientTimeout
+		}
+		c.s.x.Fail(f)
+		return false
+	}
+	return true
+}
+
+func (c *serverConn) sendContinue() error {
+	_, err := c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), c.o.WriteTimeout)
+	return err
+}
+
+// WriteInterim writes a 1xx response (RFC 9110 section 15.2) at once. A client of HTTP/1.0 gets none.
+func (c *serverConn) WriteInterim(status int, h *message.Header) error {
+	if c.s.x.Request.Protocol != message.HTTP11 || status < 102 || status > 199 {
+		return nil
+	}
+	buf := appendStatusLine(nil, status)
+	buf, err := appendFields(buf, h, 0)
+	if err != nil {
+		return err
+	}
+	_, err = c.write(append(buf, '\r', '\n'), c.o.WriteTimeout)
+	return err
+}
+
+// lingerClose ends the sending side and reads what the client still sends, for a bounded time
+// and amount, so that the response reaches it before the connection is gone.
+func (c *serverConn) lingerClose() {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	var sink [2 << 10]byte
+	by := message.Now() + int64(lingerTime)
+	for read := 0; read < lingerBytes; {
+		n, err := c.read(sink[:], by)
+		if err != nil {
+			return
+		}
+		read += n
+	}
+}
+
+const (
+	lingerTime  = time.Second
+	lingerBytes = 1 << 20
+)
