@@ -306,7 +306,7 @@ func (b *body) trailerLine(at, cr int) message.Reason {
 		return reason
 	}
 	name := buf[at : at+f.nameLen]
-	if b.trailer == nil || !trailerAllowed(f.id, name) || !b.wanted(f.id, name) {
+	if b.trailer == nil || !trailerAllowed(f.id, name) || !wanted(b.keep, f.id, name) {
 		return message.ReasonNone
 	}
 	h := b.trailer
@@ -316,13 +316,14 @@ func (b *body) trailerLine(at, cr int) message.Reason {
 	return message.ReasonNone
 }
 
-func (b *body) wanted(id message.ID, name []byte) bool {
-	for _, n := range b.keep {
+// wanted reports whether a field is one of names; nil stands for all.
+func wanted(names []message.Name, id message.ID, name []byte) bool {
+	for _, n := range names {
 		if n.ID() == id && (id != 0 || message.EqualFold(name, n.String())) {
 			return true
 		}
 	}
-	return b.keep == nil
+	return names == nil
 }
 
 // trailerAllowed refuses in trailers what frames a message, belongs to a connection or is the
@@ -356,13 +357,22 @@ func appendHex(dst []byte, n uint64) []byte {
 	}
 }
 
-// appendLastChunk ends a chunked body with its trailers, each checked again.
-func appendLastChunk(dst []byte, trailer *message.Header) []byte {
+// appendRequestEnd ends a chunked request body with the trailers that its route forwards.
+func appendRequestEnd(dst []byte, r *message.Request) []byte {
+	if len(r.Trailers) == 0 {
+		return appendLastChunk(dst, nil, nil)
+	}
+	return appendLastChunk(dst, &r.Trailer, r.Trailers)
+}
+
+// appendLastChunk ends a chunked body with those of its trailers that are in only (nil: all),
+// each checked again.
+func appendLastChunk(dst []byte, trailer *message.Header, only []message.Name) []byte {
 	dst = append(dst, '0', '\r', '\n')
 	if trailer != nil {
 		for i := range trailer.Len() {
 			f := trailer.At(i)
-			if trailerAllowed(f.ID, f.Name) && message.ValidToken(f.Name) && legalValue(f.Value) {
+			if trailerAllowed(f.ID, f.Name) && wanted(only, f.ID, f.Name) && message.ValidToken(f.Name) && legalValue(f.Value) {
 				dst = appendField(dst, f.Name, f.Value)
 			}
 		}

@@ -134,7 +134,7 @@ func appendFirstPieces(out *outBuf, x *message.Exchange) (whole bool, err error)
 		if err != nil {
 			if isEOF(err) {
 				if r.Length < 0 {
-					out.b = appendLastChunk(out.b, &r.Trailer)
+					out.b = appendRequestEnd(out.b, r)
 				}
 				return true, nil
 			}

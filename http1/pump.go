@@ -84,7 +84,7 @@ func (cc *clientConn) sendBody(x *message.Exchange) *message.Failure {
 	within := cc.pool.o.ProgressTimeout
 	var buf []byte
 	for {
-		if b, ok := r.Body.(*body); ok && cc.tcp != nil && b.canSplice() {
+		if b := plainBody(r.Body); b != nil && cc.tcp != nil && b.canSplice() {
 			if _, err := b.spliceTo(&cc.conn, b.remain, within); err != nil {
 				return bodyFailure(err)
 			}
@@ -105,9 +105,19 @@ func (cc *clientConn) sendBody(x *message.Exchange) *message.Failure {
 		}
 	}
 	if r.Length < 0 {
-		return cc.sendPiece(appendLastChunk(buf[:0], &r.Trailer), within)
+		return cc.sendPiece(appendRequestEnd(buf[:0], r), within)
 	}
 	return nil
+}
+
+// plainBody returns the body that comes straight from a client's connection, under a wrapper
+// that has no more use for its pieces, or nil.
+func plainBody(b message.Body) *body {
+	if w, ok := b.(interface{ Source() message.Body }); ok {
+		b = w.Source()
+	}
+	plain, _ := b.(*body)
+	return plain
 }
 
 func (cc *clientConn) sendPiece(piece []byte, within time.Duration) *message.Failure {

@@ -218,7 +218,7 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 		if x.Request.WantsTrailers {
 			trailer = &r.Trailer
 		}
-		buf = appendLastChunk(buf, trailer)
+		buf = appendLastChunk(buf, trailer, nil)
 	}
 	return c.send(buf)
 }

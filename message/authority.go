@@ -126,7 +126,7 @@ func validEscapes(b []byte) bool {
 		if c != '%' {
 			continue
 		}
-		if _, ok := unescape(b, i); !ok {
+		if _, ok := Unescape(b, i); !ok {
 			return false
 		}
 	}

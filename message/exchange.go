@@ -45,7 +45,8 @@ type Request struct {
 	Body    Body   // never nil
 	Length  int64  // bytes of the body, or LengthUnknown
 
-	WantsTrailers bool // the client said TE: trailers
+	WantsTrailers bool   // the client said TE: trailers
+	Trailers      []Name // request trailers that are forwarded; the route decides
 
 	Pumping bool // a second goroutine reads Body; only the thread of control writes this
 

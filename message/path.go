@@ -73,9 +73,9 @@ var hexTable = func() (t [256]uint8) {
 
 const upperHex = "0123456789ABCDEF"
 
-// unescape returns the byte that the escape at b[i] stands for; b[i] is '%'.
-func unescape(b []byte, i int) (c byte, ok bool) {
-	if i+2 >= len(b) {
+// Unescape returns the byte that the escape at b[i] stands for, if b[i] is a '%' that begins one.
+func Unescape(b []byte, i int) (c byte, ok bool) {
+	if i+2 >= len(b) || b[i] != '%' {
 		return 0, false
 	}
 	high, low := hexTable[b[i+1]], hexTable[b[i+2]]
@@ -212,7 +212,7 @@ func (p *pathReader) bytes(raw []byte) (suspect, ok bool) {
 		other = other || class != pathPlain
 		switch class {
 		case pathEscape:
-			e, ok := unescape(raw, i)
+			e, ok := Unescape(raw, i)
 			if !ok {
 				return false, false
 			}
@@ -270,10 +270,10 @@ func overlong(c, next byte) bool {
 
 // following returns the byte whose escape b begins with, or 0.
 func following(b []byte) byte {
-	if len(b) == 0 || b[0] != '%' {
+	c, ok := Unescape(b, 0)
+	if !ok {
 		return 0
 	}
-	c, _ := unescape(b, 0)
 	return c
 }
 
@@ -288,7 +288,7 @@ func hidesDots(dst, b []byte) bool {
 		dst = append(dst, c)
 		// One decoding can complete the next: %25%32%65 is %2e is a dot. Each makes dst two bytes shorter, so the work stays linear.
 		for k := len(dst) - 3; k >= n && dst[k] == '%'; k -= 2 {
-			e, ok := unescape(dst, k)
+			e, ok := Unescape(dst, k)
 			if !ok {
 				break
 			}
@@ -333,11 +333,9 @@ func AppendMatchPath(dst, path []byte, slash bool) []byte {
 	for i := 0; i < len(path); i++ {
 		c := path[i]
 		escaped := false
-		if c == '%' {
-			if e, ok := unescape(path, i); ok {
-				c, escaped = e, true
-				i += 2
-			}
+		if e, ok := Unescape(path, i); ok {
+			c, escaped = e, true
+			i += 2
 		}
 		switch {
 		case c == '/' && (!escaped || slash):
@@ -362,11 +360,9 @@ func AppendMatchPath(dst, path []byte, slash bool) []byte {
 func AppendDecoded(dst, b []byte) []byte {
 	for i := 0; i < len(b); i++ {
 		c := b[i]
-		if c == '%' {
-			if e, ok := unescape(b, i); ok {
-				c = e
-				i += 2
-			}
+		if e, ok := Unescape(b, i); ok {
+			c = e
+			i += 2
 		}
 		dst = append(dst, c)
 	}

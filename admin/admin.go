@@ -1,0 +1,72 @@
+// Package admin is the HTTP interface for operators: health, readiness, metrics, profiles.
+package admin
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/sluice-gateway/sluice/metric"
+)
+
+// Source is what the handlers show.
+type Source struct {
+	Metrics  *metric.Registry
+	Ready    func() bool // the configuration is live and the first health round is done
+	Draining func() bool // the program is ending
+}
+
+// NewHandler returns the handler of the admin listener:
+//
+//	/healthz       200 while the process works
+//	/readyz        200 when it should get traffic, else 503
+//	/metrics       the metrics in the text format of Prometheus
+//	/debug/pprof/  profiles of the Go runtime
+func NewHandler(s Source) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, map[string]any{"status": "ok"})
+	})
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		_, _ = s.Metrics.WriteTo(w) // a scraper that leaves is its own affair
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return guard(mux)
+}
+
+func (s Source) readyz(w http.ResponseWriter, _ *http.Request) {
+	switch {
+	case s.Draining():
+		answer(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": "draining"})
+	case !s.Ready():
+		answer(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": "starting"})
+	default:
+		answer(w, http.StatusOK, map[string]any{"ready": true, "degraded": []any{}})
+	}
+}
+
+// guard refuses requests that a web page made: no page has business here, and a name that was
+// rebound to this address would otherwise read what only operators should.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Cache-Control", "no-store")
+		if r.Header.Get("Origin") != "" {
+			answer(w, http.StatusForbidden, map[string]any{"status": http.StatusForbidden, "detail": "requests of web pages are refused"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func answer(w http.ResponseWriter, status int, body map[string]any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the client has left
+}

@@ -1,0 +1,13 @@
+package balance
+
+// random draws each endpoint by weight, independently of what was drawn before.
+type random struct{ weighted }
+
+func newRandom(members []Member, _ uint64) Picker { return &random{newWeighted(members)} }
+
+func (r *random) Pick(q *Query) int {
+	if i := r.drawUntried(q); i >= 0 {
+		return r.members[i].Slot
+	}
+	return -1
+}

@@ -1,0 +1,138 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// Route is a match, policies, and one action.
+type Route struct {
+	// Name of the route in logs and metrics. The default is `route-N`, N being its place in the list.
+	Name string `yaml:"name" check:"name"`
+	// Pos is the place of the route.
+	Pos Pos `yaml:"-"`
+
+	// Match says which requests are meant. Without it every request is.
+	Match Match `yaml:"match"`
+	// Listeners that the route belongs to. Without it all of them.
+	Listeners []string `yaml:"listeners,single" min:"1"`
+	// Timeout bounds the whole exchange, from the end of the request's header to the end of the answer.
+	Timeout time.Duration `yaml:"timeout,none" default:"none" min:"1ms"`
+	// Paths overrides the listener's `paths`.
+	Paths *RoutePaths `yaml:"paths"`
+	// Upgrade overrides the listener's `upgrade`; an empty list allows none.
+	Upgrade []string `yaml:"upgrade,single" check:"token"`
+	// Trailers overrides the listener's `trailers`; an empty list forwards none.
+	Trailers []string `yaml:"trailers,single" check:"trailer"`
+	// Policies run in the order written. Each is the name of one under `policies`, or written in place.
+	Policies PolicyList `yaml:"policies"`
+
+	// Backend forwards the request to one of the backend's endpoints. A route has exactly one of `backend`, `redirect` and `respond`.
+	Backend string `yaml:"backend"`
+	// Redirect answers with the address of another place.
+	Redirect *Redirect `yaml:"redirect"`
+	// Respond answers with what is written here.
+	Respond *Respond `yaml:"respond"`
+}
+
+// Check reports a route that has no action or several.
+func (t *Route) Check(r *Reporter) {
+	actions := []struct {
+		set  bool
+		at   any
+		name string
+	}{
+		{t.Backend != "", &t.Backend, "backend"},
+		{t.Redirect != nil, &t.Redirect, "redirect"},
+		{t.Respond != nil, &t.Respond, "respond"},
+	}
+	var names []string
+	for _, a := range actions {
+		if a.set {
+			names = append(names, a.name)
+		}
+	}
+	if len(names) == 0 { // an action that could not be decoded is one nevertheless
+		for _, a := range actions {
+			if r.Set(a.at) {
+				names = append(names, a.name)
+			}
+		}
+	}
+	switch len(names) {
+	case 1:
+	case 0:
+		r.AddSuggest(t.Pos, "add one of backend, redirect, respond", "the route has no action")
+	default:
+		r.AddSuggest(t.Pos, "leave one of them", "the route has %d actions: %s", len(names), strings.Join(names, ", "))
+	}
+}
+
+// Redirect answers with the address of another place.
+type Redirect struct {
+	// To is the address, absolute or a path. `${…}` in it is replaced.
+	To string `yaml:"to,required,short"`
+	// Status of the answer.
+	Status int `yaml:"status" default:"308" enum:"301 302 303 307 308"`
+}
+
+// Check reports an address that is empty or could not stand in a header.
+func (d *Redirect) Check(r *Reporter) {
+	if !r.Set(&d.To) {
+		return
+	}
+	if d.To == "" {
+		r.Add(r.At(&d.To), "to: the address of a redirect is empty")
+	} else if hasControl(d.To) {
+		r.Add(r.At(&d.To), "to: the address of a redirect holds a control character")
+	}
+}
+
+// Respond answers with what is written here.
+type Respond struct {
+	// Status of the answer.
+	Status int `yaml:"status" default:"200" min:"200" max:"599"`
+	// JSON is any value; it is sent as compact `application/json`, numbers with the digits written here.
+	JSON JSON `yaml:"json"`
+	// Text is sent as `text/plain; charset=utf-8`.
+	Text *string `yaml:"text"`
+	// Body is sent as it is, with the type in `content_type`.
+	Body *string `yaml:"body"`
+	// ContentType is the type of `body`.
+	ContentType string `yaml:"content_type" check:"value"`
+	// Headers are further fields of the answer.
+	Headers []Pair `yaml:"headers"`
+}
+
+// Check reports several bodies, a body where the status allows none, and fields that the gateway writes itself.
+func (p *Respond) Check(r *Reporter) {
+	n := 0
+	for _, set := range []bool{p.JSON != nil, p.Text != nil, p.Body != nil} {
+		if set {
+			n++
+		}
+	}
+	if n > 1 {
+		r.AddSuggest(r.At(p), "leave one of json, text, body", "the answer has %d bodies", n)
+	}
+	if n > 0 && (p.Status == 204 || p.Status == 304) {
+		r.Add(r.At(&p.Status), "status: an answer with status %d has no body", p.Status)
+	}
+	switch {
+	case p.Body != nil && p.ContentType == "" && !r.Set(&p.ContentType):
+		r.AddSuggest(r.At(&p.Body), "add content_type: text/html", "body: its content_type is missing")
+	case p.Body == nil && p.ContentType != "" && !r.Set(&p.Body):
+		r.Add(r.At(&p.ContentType), "content_type: belongs to body, which is missing")
+	}
+	checkFields(r, p.Headers, "respond")
+}
+
+// Pair is a name with a text value, an entry of a map that keeps the order of the file.
+type Pair struct {
+	// Name of the entry.
+	Name string `yaml:",key"`
+	// Pos is the place of the name.
+	Pos Pos `yaml:"-"`
+	// Value of the entry.
+	Value string `yaml:",value"`
+}

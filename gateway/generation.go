@@ -1,0 +1,289 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sluice-gateway/sluice/cert"
+	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/http1"
+	"github.com/sluice-gateway/sluice/listen"
+	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
+	"github.com/sluice-gateway/sluice/proxy"
+	"github.com/sluice-gateway/sluice/upstream"
+)
+
+// generation is one compiled configuration. It is immutable once it is live.
+type generation struct {
+	config      *config.Config
+	backends    []*upstream.Backend // in the order of the file
+	listeners   []*boundListener
+	adminSocket *listen.Socket // opened for this generation and not taken over yet
+	scope       *metric.Scope
+	held        []func() // lets go of what the generation holds in keep-pools
+}
+
+// boundListener is a listener of a generation.
+type boundListener struct {
+	config  *config.Listener
+	key     listen.Key
+	socket  *listen.Socket // opened for this generation and not started yet; nil if the listener is open already
+	options *listen.Options
+	server  *http1.ServerOptions
+	site    *proxy.Site
+}
+
+// build compiles a configuration. Nothing that is running notices. On error everything that
+// was acquired has been let go.
+func (g *Gateway) build(c *config.Config) (*generation, error) {
+	gen := &generation{config: c, scope: g.registry.Scope()}
+	r := c.Reporter()
+	checkCertificates(c, r)
+	if err := r.Err(); err != nil {
+		gen.scope.Release()
+		return nil, err
+	}
+	if err := g.assemble(gen, r); err != nil {
+		g.retire(gen)
+		return nil, err
+	}
+	return gen, nil
+}
+
+func (g *Gateway) assemble(gen *generation, r *config.Reporter) error {
+	c := gen.config
+	backends := make(map[string]*upstream.Backend, len(c.Backends))
+	for _, b := range c.Backends {
+		backend, err := g.buildBackend(gen, b)
+		if err != nil {
+			return err
+		}
+		gen.backends = append(gen.backends, backend)
+		backends[b.Name] = backend
+	}
+	log, err := g.openLog(gen)
+	if err != nil {
+		return err
+	}
+	k := &compiler{gateway: g, config: c, report: r, scope: gen.scope}
+	routes := k.routes(backends)
+	for _, l := range c.Listeners {
+		bound, err := g.buildListener(gen, l)
+		if err != nil {
+			return err
+		}
+		bound.site = k.site(l, routes, log)
+		k.paths(l, bound.server)
+		gen.listeners = append(gen.listeners, bound)
+	}
+	return r.Err()
+}
+
+func (g *Gateway) buildBackend(gen *generation, b *config.Backend) (*upstream.Backend, error) {
+	o := upstream.FromConfig(b)
+	endpoints := make([]*upstream.Endpoint, len(o.Endpoints))
+	for i := range o.Endpoints {
+		key := endpointKey{b.Name, o.Endpoints[i].Address}
+		ep, err := g.endpoints.acquire(key, func() (*upstream.Endpoint, error) {
+			return upstream.NewEndpoint(b.Name, o.Transport(i), g.registry)
+		})
+		if err != nil {
+			return nil, err
+		}
+		gen.held = append(gen.held, func() { g.endpoints.release(key) })
+		endpoints[i] = ep
+	}
+	return upstream.New(o, endpoints, g.registry)
+}
+
+// logKey is the identity of an access log.
+type logKey struct {
+	path   string
+	buffer int64
+}
+
+func (g *Gateway) openLog(gen *generation) (*metric.LogWriter, error) {
+	a := gen.config.AccessLog
+	if a == nil {
+		return nil, nil
+	}
+	key := logKey{string(a.Path), int64(a.Buffer)}
+	w, err := g.logs.acquire(key, func() (*metric.LogWriter, error) {
+		o := metric.LogOptions{
+			Buffer:  int(a.Buffer),
+			Lines:   g.scope.Counter(metric.AccessLogLines),
+			Dropped: g.scope.Counter(metric.AccessLogDropped),
+			Notify:  g.logTrouble(string(a.Path)),
+		}
+		if o.Writer = g.stream(string(a.Path)); o.Writer == nil {
+			o.Path = string(a.Path)
+		}
+		return metric.OpenLog(o)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("access_log: %w", err)
+	}
+	gen.held = append(gen.held, func() { g.logs.release(key) })
+	return w, nil
+}
+
+func (g *Gateway) stream(path string) io.Writer {
+	switch path {
+	case "stdout":
+		return g.o.Stdout
+	case "stderr":
+		return g.o.Stderr
+	}
+	return nil
+}
+
+func (g *Gateway) logTrouble(path string) func(error) {
+	return func(err error) {
+		if err == nil {
+			g.o.Report("access log " + path + ": works again")
+			return
+		}
+		g.o.Report(fmt.Sprintf("access log %s: %v; requests go on, lines that find no room are counted in sluice_access_log_dropped_total", path, err))
+	}
+}
+
+// store is the certificates of a listener with the TLS configuration that holds its session
+// keys.
+type store struct {
+	certificates *cert.Store
+	tls          *tls.Config
+}
+
+// storeKey is the identity of a store: who listens, under which policy, with which files.
+type storeKey struct {
+	listener listen.Key
+	version  string
+	files    string
+}
+
+func certFiles(t *config.TLS) []cert.Files {
+	files := make([]cert.Files, len(t.Certificates))
+	for i, c := range t.Certificates {
+		files[i] = cert.Files{Cert: string(c.Cert), Key: string(c.Key)}
+	}
+	return files
+}
+
+func (g *Gateway) openStore(gen *generation, l *config.Listener, key listen.Key) (*store, error) {
+	files := certFiles(l.TLS)
+	id := storeKey{listener: key, version: l.TLS.MinVersion, files: fmt.Sprint(files)}
+	s, err := g.stores.acquire(id, func() (*store, error) {
+		certificates, err := cert.Open(files, cert.Options{
+			Notify:   g.certNotice(l.Name),
+			Replaced: g.scope.Counter(metric.CertificateReloads, "ok"),
+			Failed:   g.scope.Counter(metric.CertificateReloads, "refused"),
+		})
+		if err != nil {
+			return nil, err
+		}
+		version := uint16(tls.VersionTLS12)
+		if l.TLS.MinVersion == "1.3" {
+			version = tls.VersionTLS13
+		}
+		p := listen.Protocols{HTTP1: &listen.HTTP1{}}
+		return &store{certificates, certificates.Config(version, p.Words()...)}, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listener %q: %w", l.Name, err)
+	}
+	gen.held = append(gen.held, func() { g.stores.release(id) })
+	return s, nil
+}
+
+func (g *Gateway) certNotice(listener string) func(cert.Notice) {
+	return func(n cert.Notice) {
+		if n.Kind == cert.Replaced {
+			g.o.Report(fmt.Sprintf("listener %q: certificate %s was replaced", listener, n.Files.Cert))
+			return
+		}
+		g.o.Report(fmt.Sprintf("listener %q: %v", listener, n.Err))
+	}
+}
+
+// buildListener makes the options of a listener.
+func (g *Gateway) buildListener(gen *generation, l *config.Listener) (*boundListener, error) {
+	key, err := listen.KeyOf(string(l.Address))
+	if err != nil {
+		return nil, fmt.Errorf("listener %q: %w", l.Name, err)
+	}
+	b := &boundListener{config: l, key: key}
+	b.options = &listen.Options{
+		Name:             l.Name,
+		HandshakeTimeout: l.Timeouts.Header,
+		MaxConnections:   l.Limits.Connections,
+		Metrics:          listen.NewMetrics(gen.scope, l.Name),
+		Report:           func(err error) { g.o.Report(fmt.Sprintf("listener %q: %v", l.Name, err)) },
+	}
+	strictness := gen.scope.CounterSet(metric.Strictness, proxy.ReasonWords(), l.Name)
+	removed := gen.scope.Counter(metric.FieldsRemoved, l.Name)
+	b.server = &http1.ServerOptions{
+		Scheme:         l.Protocol,
+		MaxRequestLine: int(l.Limits.RequestLine),
+		MaxHeader:      int(l.Limits.Headers),
+		MaxHeaderCount: l.Limits.HeaderCount,
+		MaxBody:        int64(l.Limits.Body),
+		DrainBody:      int64(l.Limits.DrainBody),
+		MaxRequests:    l.Limits.Requests,
+		HeaderTimeout:  l.Timeouts.Header,
+		BodyTimeout:    l.Timeouts.Body,
+		MinRate:        int64(l.Limits.MinRate),
+		IdleTimeout:    l.Timeouts.Idle,
+		WriteTimeout:   l.Timeouts.Write,
+		DrainLinger:    drainLinger,
+		Warn:           l.Strict == config.StrictWarn,
+		OnWarn:         func(reason message.Reason) { strictness.Inc(0, int(reason)) },
+		OnAlias:        func(n int) { removed.Add(0, uint64(n)) },
+	}
+	if l.TLS != nil {
+		s, err := g.openStore(gen, l, key)
+		if err != nil {
+			return nil, err
+		}
+		b.options.TLS = s.tls
+	}
+	return b, nil
+}
+
+// bind opens the sockets that the generation needs and the running one does not have.
+func (g *Gateway) bind(gen *generation) error {
+	var failed []error
+	seen := make(map[listen.Key]string)
+	for _, l := range gen.listeners {
+		if other, ok := seen[l.key]; ok {
+			failed = append(failed, fmt.Errorf("listener %q: %s is taken by listener %q of the same file; give each an address of its own", l.config.Name, l.config.Address, other))
+			continue
+		}
+		seen[l.key] = l.config.Name
+		if _, ok := g.live[l.key]; ok {
+			continue
+		}
+		s, err := listen.Open(l.config.Name, string(l.config.Address))
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		l.socket = s
+	}
+	if err := g.bindAdmin(gen); err != nil {
+		failed = append(failed, err)
+	}
+	return errors.Join(failed...)
+}
+
+// lowered returns words in lower case.
+func lowered(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = strings.ToLower(w)
+	}
+	return out
+}

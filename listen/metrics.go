@@ -1,0 +1,41 @@
+package listen
+
+import "github.com/sluice-gateway/sluice/metric"
+
+// Metrics are the handles that a listener counts with. A nil handle counts nothing.
+type Metrics struct {
+	Open     *metric.Gauge   // connections open now
+	Accepted *metric.Counter // connections accepted, those refused at once not counted
+
+	TooMany       *metric.Counter // refused because Options.MaxConnections were open
+	TooManySource *metric.Counter // refused because Options.MaxPerSource of one client were open
+	AcceptFailed  *metric.Counter // the system could not give the connection, as for lack of file descriptors
+
+	Handshakes       *metric.Counter // TLS handshakes completed anew
+	Resumed          *metric.Counter // TLS handshakes that resumed a session
+	HandshakeFailed  *metric.Counter // the two sides did not agree, or the client does not speak TLS
+	HandshakeTimeout *metric.Counter // Options.HandshakeTimeout ran out
+	HandshakeClosed  *metric.Counter // the client left, as port scanners and TCP health checks do
+
+	Reclaimed *metric.Counter // idle connections closed early to make room for new ones
+	Panicked  *metric.Counter // connections ended by a panic, which is a bug
+}
+
+// NewMetrics resolves the handles of a listener by its name. Reclaimed and Panicked belong to no family; whoever wants to show them reads
+// their values. A nil scope counts nothing but these two.
+func NewMetrics(scope *metric.Scope, listener string) *Metrics {
+	return &Metrics{
+		Open:             scope.Gauge(metric.Connections, listener),
+		Accepted:         scope.Counter(metric.ConnectionsTotal, listener),
+		TooMany:          scope.Counter(metric.ConnectionsRefused, listener, "too_many_connections"),
+		TooManySource:    scope.Counter(metric.ConnectionsRefused, listener, "too_many_from_source"),
+		AcceptFailed:     scope.Counter(metric.ConnectionsRefused, listener, "accept_failed"),
+		Handshakes:       scope.Counter(metric.TLSHandshakes, listener, "ok"),
+		Resumed:          scope.Counter(metric.TLSHandshakes, listener, "resumed"),
+		HandshakeFailed:  scope.Counter(metric.TLSHandshakes, listener, "failed"),
+		HandshakeTimeout: scope.Counter(metric.TLSHandshakes, listener, "timeout"),
+		HandshakeClosed:  scope.Counter(metric.TLSHandshakes, listener, "closed"),
+		Reclaimed:        metric.NewCounter(1),
+		Panicked:         metric.NewCounter(1),
+	}
+}

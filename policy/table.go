@@ -1,0 +1,49 @@
+package policy
+
+import "github.com/sluice-gateway/sluice/config"
+
+// table returns the kinds of policies: the word in the configuration, and the function that builds one from its options. A new policy is
+// one line here.
+func table() []Kind {
+	return []Kind{
+		kind("request", newRequest),
+		kind("response", newResponse),
+	}
+}
+
+// Kind is one row of the table of policies.
+type Kind struct {
+	// Word that the policy has in the configuration.
+	Word string
+	// New returns a pointer to empty options, for the decoder.
+	New func() any
+
+	build func(options any, c *BuildContext) any
+}
+
+// kind makes a row. What build returns implements Request, Response or both, and is not changed any more; nil says that it reported why
+// there is none.
+func kind[O any](word string, build func(o *O, c *BuildContext) any) Kind {
+	return Kind{
+		Word: word,
+		New:  func() any { return new(O) },
+		build: func(options any, c *BuildContext) any {
+			o, ok := options.(*O)
+			if !ok {
+				c.Report.Add(c.Pos, "policy %q: its options do not belong to the kind %s", c.Name, word)
+				return nil
+			}
+			return build(o, c)
+		},
+	}
+}
+
+// Kinds returns what the decoder of the configuration has to know of the policies.
+func Kinds() config.Kinds {
+	rows := table()
+	kinds := make(config.Kinds, len(rows))
+	for _, k := range rows {
+		kinds[k.Word] = k.New
+	}
+	return kinds
+}

@@ -1,0 +1,162 @@
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/sluice-gateway/sluice/message"
+)
+
+// Match says which requests a route is for. All parts must hold; an empty part holds for every request.
+type Match struct {
+	Hosts   []string // names, addresses in brackets if IPv6, `*.suffix`; any of them
+	Path    string   // pattern: literal segments, {name}, and last {name...} or *
+	Methods []string // any of them; GET also takes HEAD unless another route does
+	Headers []FieldMatch
+	Query   []ParamMatch
+}
+
+// Route is one route as a table takes it.
+type Route[T any] struct {
+	Name    string
+	Match   Match
+	Payload T
+	// KeepEncodedSlash trusts the route's backend to read %2F in a path as it was meant: the request is not refused where reading it as a slash would
+	// select another route.
+	KeepEncodedSlash bool
+}
+
+// Error says which part of a route is wrong.
+type Error struct {
+	Route string // its name
+	Part  string // the key of the match: host, path, method, or match for a header or query
+	Err   error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return fmt.Sprintf("route %s: %s: %v", e.Route, e.Part, e.Err) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Builder collects routes for a table. It belongs to one goroutine.
+type Builder[T any] struct {
+	routes []compiled
+	listed []listed[T]
+}
+
+// compiled is a route before its table is built.
+type compiled struct {
+	name    string
+	hosts   []host
+	pattern pattern
+	methods []string
+	entry   entry
+}
+
+type host struct {
+	name string
+	wild bool
+}
+
+// AddRoute adds a route behind those added before; the order is that of the file, the last criterion of precedence. It returns an *Error if the
+// route cannot be understood; the builder is then as before.
+func (b *Builder[T]) AddRoute(r Route[T]) error {
+	c, part, err := compile(&r.Match)
+	if err != nil {
+		return &Error{Route: r.Name, Part: part, Err: err}
+	}
+	c.name = r.Name
+	c.entry.index = len(b.routes)
+	c.entry.keepSlash = r.KeepEncodedSlash
+	b.routes = append(b.routes, c)
+	b.listed = append(b.listed, listed[T]{r.Payload, r.Name, c.pattern.text})
+	return nil
+}
+
+// compile makes an entry of a match; part names the key that is wrong.
+func compile(m *Match) (c compiled, part string, err error) {
+	c.methods = m.Methods
+	for _, text := range m.Hosts {
+		name, wild, err := parseHost(text)
+		if err != nil {
+			return c, "host", err
+		}
+		if h := (host{name, wild}); !slices.Contains(c.hosts, h) {
+			c.hosts = append(c.hosts, h)
+		}
+	}
+	if len(c.hosts) == 0 {
+		c.hosts = []host{{wild: true}}
+	}
+	if c.pattern, err = parsePattern(m.Path); err != nil {
+		return c, "path", err
+	}
+	for i, s := range c.pattern.segments {
+		if s.kind != literal {
+			c.entry.captures = append(c.entry.captures, captured{s.text, i, s.kind == rest})
+		}
+	}
+	for _, name := range m.Methods {
+		if !message.ValidToken([]byte(name)) {
+			return c, "method", fmt.Errorf("%q is no method", name)
+		}
+	}
+	for i, compile := range predicateTable {
+		all, err := compile(m)
+		if err != nil {
+			return c, "match", err
+		}
+		for k := range all {
+			all[k].row = i
+		}
+		c.entry.counts[i] = len(all)
+		c.entry.predicates = append(c.entry.predicates, all...)
+	}
+	return c, "", nil
+}
+
+// Build makes the table of the routes added so far, with what is worth a warning. It fails if the routes name too many methods.
+func (b *Builder[T]) Build() (*Table[T], []Warning, error) {
+	t := &Table[T]{routes: slices.Clone(b.listed)}
+	var names []string
+	for i := range b.routes {
+		names = append(names, b.routes[i].methods...)
+	}
+	var err error
+	if t.matcher.methods, err = makeMethods(names); err != nil {
+		return nil, nil, err
+	}
+	s := shadows{leaves: make(map[*leaf]*rank)}
+	for i := range b.routes {
+		c := &b.routes[i]
+		e := c.entry
+		e.methods = t.matcher.methods.mask(c.methods)
+		for _, h := range c.hosts {
+			l := t.matcher.hosts.level(h.name, h.wild).add(&c.pattern)
+			l.entries = append(l.entries, e)
+			s.add(c.name, h, l, &e)
+		}
+	}
+	for l := range s.leaves {
+		slices.SortFunc(l.entries, func(a, b entry) int { return compare(&a, &b) })
+	}
+	return t, append(s.warnings(), t.matcher.costs()...), nil
+}
+
+// compare orders the routes of a leaf, the one that wins first.
+func compare(a, b *entry) int {
+	if (a.methods == 0) != (b.methods == 0) {
+		if a.methods != 0 {
+			return -1
+		}
+		return 1
+	}
+	for i := range a.counts {
+		if c := cmp.Compare(b.counts[i], a.counts[i]); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(a.index, b.index)
+}

@@ -1,0 +1,20 @@
+package route
+
+// Captures returns the names that a path pattern captures, in its order, and which of them takes several segments ("" if none does). A
+// pattern that is not valid captures nothing.
+func Captures(pattern string) (names []string, several string) {
+	p, err := parsePattern(pattern)
+	if err != nil {
+		return nil, ""
+	}
+	for _, s := range p.segments {
+		if s.kind == literal {
+			continue
+		}
+		names = append(names, s.text)
+		if s.kind == rest {
+			several = s.text
+		}
+	}
+	return names, several
+}

@@ -1,0 +1,182 @@
+package upstream
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-gateway/sluice/balance"
+	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
+)
+
+// Endpoint is one address of one backend, with its connections and with what was learned about it. It outlives the generations of the
+// configuration that name it, so that a reload forgets neither health nor connections. It is safe for any number of goroutines.
+type Endpoint struct {
+	load balance.Load // on cache lines of its own: every request writes to it
+
+	backend   string
+	address   string
+	transport atomic.Pointer[boundTransport]
+	metrics   endpointMetrics
+
+	// What failed requests leave behind. On the hot path these are read, and written only when they are not 0 or something failed.
+	failing      atomic.Int32 // failures in a row
+	refused      atomic.Int32 // connections in a row that could not be opened
+	ejections    atomic.Int32 // ejections in a row
+	ejectedUntil atomic.Int64 // moment of message.Now; 0: never was
+	failures     atomic.Uint64
+	down         atomic.Bool // active checks say so; written under mu
+
+	mu       sync.Mutex
+	record   checkRecord // guarded by mu
+	watchers []*Backend  // generations that are live; guarded by mu
+}
+
+// boundTransport is a transport with the settings that it was made with.
+type boundTransport struct {
+	Transport
+	options TransportOptions
+}
+
+// NewEndpoint makes the endpoint of a backend that o names. Its series stand in reg, which may be nil, until Close.
+func NewEndpoint(backend string, o TransportOptions, reg *metric.Registry) (*Endpoint, error) {
+	open := transportOf(o.Protocol)
+	if open == nil {
+		return nil, fmt.Errorf("backend %q: endpoint %s: no protocol %q for backends", backend, o.Address, o.Protocol)
+	}
+	return newEndpoint(backend, o, open(o), reg), nil
+}
+
+func newEndpoint(backend string, o TransportOptions, t Transport, reg *metric.Registry) *Endpoint {
+	ep := &Endpoint{backend: backend, address: o.Address}
+	ep.transport.Store(&boundTransport{t, o})
+	ep.metrics.open(reg, ep)
+	return ep
+}
+
+// Address returns the address that the configuration gives.
+func (ep *Endpoint) Address() string { return ep.address }
+
+// Close closes the endpoint's unused connections and gives its series back. The owner calls it when no generation names the endpoint any
+// more. Exchanges that are still under way end as they would have.
+func (ep *Endpoint) Close() {
+	ep.transport.Load().Close()
+	ep.metrics.scope.Release()
+}
+
+// Sweep closes connections that were unused for too long, or that the endpoint has closed. The owner of the endpoints calls it every few
+// seconds for each.
+func (ep *Endpoint) Sweep() { ep.transport.Load().Sweep() }
+
+// adopt gives the endpoint a new transport if its settings have changed. Exchanges under way keep the connection that they have. New has
+// seen that there is such a protocol.
+func (ep *Endpoint) adopt(o TransportOptions) {
+	if ep.transport.Load().options != o {
+		ep.transport.Swap(&boundTransport{transportOf(o.Protocol)(o), o}).Close()
+	}
+}
+
+// usable reports whether the endpoint is neither down nor ejected.
+func (ep *Endpoint) usable(now int64) bool {
+	return !ep.down.Load() && ep.ejectedFor(now) == 0
+}
+
+// ejectedFor returns how much longer the endpoint is ejected, 0 if it is not.
+func (ep *Endpoint) ejectedFor(now int64) time.Duration {
+	if until := ep.ejectedUntil.Load(); until != 0 {
+		return time.Duration(max(0, until-now))
+	}
+	return 0
+}
+
+// watch makes b learn of changes; unwatch ends that.
+func (ep *Endpoint) watch(b *Backend) {
+	ep.mu.Lock()
+	ep.watchers = append(slices.Clone(ep.watchers), b)
+	ep.mu.Unlock()
+}
+
+func (ep *Endpoint) unwatch(b *Backend) {
+	ep.mu.Lock()
+	ep.watchers = slices.DeleteFunc(slices.Clone(ep.watchers), func(o *Backend) bool { return o == b })
+	ep.mu.Unlock()
+}
+
+// changed tells the live generations that the endpoint has become usable or unusable. The caller holds no lock.
+func (ep *Endpoint) changed() {
+	ep.mu.Lock()
+	watchers := ep.watchers // copied on write
+	ep.mu.Unlock()
+	for _, b := range watchers {
+		b.refresh(message.Now())
+	}
+}
+
+// succeeded takes a request that went well: what was held against the endpoint is forgotten.
+func (ep *Endpoint) succeeded() {
+	if ep.failing.Load() != 0 {
+		ep.failing.Store(0)
+	}
+	if ep.refused.Load() != 0 {
+		ep.refused.Store(0)
+	}
+	// A success counts towards ejections only after the return: requests that were under way, or that came in panic, prove little.
+	if ep.ejections.Load() != 0 && ep.ejectedFor(message.Now()) == 0 {
+		ep.ejections.Store(0)
+	}
+}
+
+// endpointMetrics are the handles of an endpoint's series. They are never nil pointers in use: without a registry they count nothing,
+// but for requests, which Snapshot shows.
+type endpointMetrics struct {
+	scope     *metric.Scope
+	requests  *metric.Counter
+	failures  *metric.CounterSet // by failureNames
+	ejections *metric.Counter
+	fresh     *metric.Counter
+	reused    *metric.Counter
+	passed    *metric.Counter
+	failed    *metric.Counter
+}
+
+// failureNames are the reasons of message in their order, "" first, and then the statuses that count as failures. Read-only.
+var failureNames = func() []string {
+	names := []string{""}
+	for r := range message.Reasons {
+		names = append(names, r.String())
+	}
+	for _, s := range failingStatuses {
+		names = append(names, s.name)
+	}
+	return names
+}()
+
+func (m *endpointMetrics) open(reg *metric.Registry, ep *Endpoint) {
+	m.scope = reg.Scope()
+	m.requests = m.scope.Counter(metric.EndpointRequests, ep.backend, ep.address)
+	if m.requests == nil {
+		m.requests = metric.NewCounter(1)
+	}
+	m.failures = m.scope.CounterSet(metric.EndpointFailures, failureNames, ep.backend, ep.address)
+	m.ejections = m.scope.Counter(metric.EndpointEjections, ep.backend, ep.address)
+	m.fresh = m.scope.Counter(metric.UpstreamConnections, ep.backend, ep.address, "new")
+	m.reused = m.scope.Counter(metric.UpstreamConnections, ep.backend, ep.address, "reused")
+	m.passed = m.scope.Counter(metric.HealthChecks, ep.backend, ep.address, "passed")
+	m.failed = m.scope.Counter(metric.HealthChecks, ep.backend, ep.address, "failed")
+	m.scope.GaugeFunc(metric.EndpointInFlight, ep.load.InFlight, ep.backend, ep.address)
+	m.scope.GaugeFunc(metric.UpstreamConnectionsIdle, func() int64 {
+		if t, ok := ep.transport.Load().Transport.(interface{ Idle() int }); ok {
+			return int64(t.Idle())
+		}
+		return 0
+	}, ep.backend, ep.address)
+	m.scope.GaugeFunc(metric.EndpointHealthy, func() int64 {
+		if ep.usable(message.Now()) {
+			return 1
+		}
+		return 0
+	}, ep.backend, ep.address)
+}
