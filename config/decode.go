@@ -34,7 +34,9 @@ type decoder struct {
 	inAlias   int // levels below the outermost alias around the current node
 	outermost Pos // place of that alias
 	expanded  int
-	exhausted bool // too much came out of aliases; reported once, and nothing more is decoded
+	// references counts `${env:…}` and `${file:…}`
+	references int
+	exhausted  bool // too much came out of aliases; reported once, and nothing more is decoded
 }
 
 func newDecoder(r *Reporter, o Options, dir string) *decoder {

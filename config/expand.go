@@ -13,9 +13,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxOutside bounds a value that is read from a file or the environment, and the number of such references in one configuration.
+// Bounds of what is read from files and the environment: one value, all values, and their number.
 const (
 	maxOutside    = 1 << 20
+	maxOutsideAll = 16 << 20
 	maxReferences = 1000
 )
 
@@ -68,8 +69,11 @@ func firstReference(s string) int {
 
 // lookup reads the value of a reference. Its errors name the reference only, never a value.
 func (d *decoder) lookup(reference string) (string, error) {
-	if len(d.src.secrets) >= maxReferences {
-		return "", fmt.Errorf("the file has more than %d references", maxReferences)
+	if d.references++; d.references > maxReferences {
+		return "", fmt.Errorf("the configuration has more than %d references", maxReferences)
+	}
+	if d.src.outside > maxOutsideAll {
+		return "", fmt.Errorf("all references together have more than %d MiB", maxOutsideAll>>20)
 	}
 	in := reference[2 : len(reference)-1]
 	kind, name, _ := strings.Cut(in, ":")

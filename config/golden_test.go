@@ -120,8 +120,28 @@ func TestAccepted(t *testing.T) {
 // subject of TestBenchDefaults.
 type dump struct {
 	planner
-	r   *Reporter
-	out strings.Builder
+	r    *Reporter
+	out  strings.Builder
+	seen map[string]bool // struct and key of what was written, if not nil
+}
+
+// TestFullFileHasEveryKey keeps testdata/good/full.yaml complete.
+func TestFullFileHasEveryKey(t *testing.T) {
+	cfg, err := Read("testdata/good/full.yaml", testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := dump{planner: planner{plans: map[reflect.Type]*plan{}}, r: cfg.Reporter(), seen: map[string]bool{}}
+	d.value("", reflect.ValueOf(cfg).Elem())
+	all := &schemaBuilder{planner: d.planner, defs: object{}}
+	all.structBody(reflect.TypeFor[Config]()) // plans every struct
+	for typ, pl := range all.plans {
+		for _, f := range pl.fields {
+			if typ.PkgPath() == reflect.TypeFor[Config]().PkgPath() && !d.seen[typeName(typ)+"."+f.name] {
+				t.Errorf("the key %s of %s is not in testdata/good/full.yaml: add it there", f.name, typ)
+			}
+		}
+	}
 }
 
 func (d *dump) value(at string, v reflect.Value) {
@@ -166,6 +186,9 @@ func (d *dump) fields(at string, v reflect.Value) {
 	}
 	for _, f := range pl.fields {
 		if field := v.Field(f.index); d.r.Set(field.Addr().Interface()) {
+			if d.seen != nil {
+				d.seen[typeName(v.Type())+"."+f.name] = true
+			}
 			d.value(at+"."+f.name, field)
 		}
 	}

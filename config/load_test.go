@@ -254,6 +254,32 @@ routes:
 	}
 }
 
+func TestOutsideIsBounded(t *testing.T) {
+	o := testOptions()
+	o.Getenv = func(name string) (string, bool) {
+		if name == "BIG" {
+			return strings.Repeat("x", maxOutside), true
+		}
+		return "x", true
+	}
+	for _, tc := range []struct {
+		reference string
+		count     int
+		want      string
+	}{
+		{"${env:SMALL}", maxReferences, ""},
+		{"${env:SMALL}", maxReferences + 1, "more than 1000 references"},
+		{"${env:BIG}", 17, ""},
+		{"${env:BIG}", 18, "all references together have more than 16 MiB"},
+	} {
+		text := head + "routes:\n" + strings.Repeat("  - {respond: {text: \""+tc.reference+"\"}}\n", tc.count)
+		_, err := Load("x.yaml", []byte(text), o)
+		if (err != nil) != (tc.want != "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%d times %s: %.300v, want %q", tc.count, tc.reference, err, tc.want)
+		}
+	}
+}
+
 // TestValuesFromOutsideAreNeverPrinted lets later stages complain about such values in every way.
 func TestValuesFromOutsideAreNeverPrinted(t *testing.T) {
 	o := testOptions()

@@ -21,10 +21,15 @@ type Source struct {
 
 	lines   []string
 	secrets []secret
+	outside int // bytes of the values that were read from outside
 }
 
 // secret is a value that was read from outside; messages show the reference instead.
-type secret struct{ value, reference string }
+type secret struct {
+	value     string
+	quoted    string // as quote writes it
+	reference string
+}
 
 // newSource splits the text where YAML 1.1 does, so that line numbers agree with the parser's.
 func newSource(file string, data []byte) *Source {
@@ -94,9 +99,10 @@ func excerpt(line string, caret int) (string, int) {
 
 // remember keeps a value from outside, and the form that checks may bring it to.
 func (s *Source) remember(value, reference string) {
-	s.secrets = append(s.secrets, secret{value, reference})
+	s.outside += len(value)
+	s.secrets = append(s.secrets, secret{value, quote(value), reference})
 	if lower := strings.ToLower(value); lower != value {
-		s.secrets = append(s.secrets, secret{lower, reference})
+		s.secrets = append(s.secrets, secret{lower, quote(lower), reference})
 	}
 }
 
@@ -104,9 +110,12 @@ func (s *Source) remember(value, reference string) {
 // would be found in every message.
 func (s *Source) redact(text string) string {
 	for _, one := range s.secrets {
+		text = strings.ReplaceAll(text, one.quoted, quote(one.reference))
+		if len(one.value) > len(text) {
+			continue
+		}
 		quoted := strconv.Quote(one.value)
 		text = strings.ReplaceAll(text, quoted, quote(one.reference))
-		text = strings.ReplaceAll(text, quote(one.value), quote(one.reference))
 		if len(one.value) >= 3 {
 			text = strings.ReplaceAll(text, one.value, one.reference)
 			text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], one.reference)

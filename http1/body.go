@@ -25,6 +25,7 @@ type body struct {
 	ended    bool  // the framing says that everything was read
 	remain   int64 // bytes of the body (frameLength) or chunk still to come
 	received int64 // bytes of payload so far
+	waited   bool  // Next had to wait for bytes
 	max      int64 // bound on received, 0 for none
 	failure  *message.Failure
 
@@ -120,6 +121,7 @@ func (b *body) more() error {
 			return b.fail(message.ClientClosed, err)
 		}
 	}
+	b.waited = true
 	by := b.deadline(message.Now())
 	err := b.rd.fill(by)
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 type Call struct {
 	Deadline  int64         // moment of message.Now by which the response head must be there; 0 for none
 	FirstByte time.Duration // wait for the first byte after the request was sent; 0 for no bound
+	Begun     int64         // moment at which the attempt begins; 0: the clock is read
 	Fresh     bool          // make a new connection, use none of the pool
 
 	Reused bool // out: the attempt went over a connection of the pool
@@ -25,7 +26,8 @@ type clientConn struct {
 	conn
 	pool      *Pool
 	idleSince int64
-	used      bool // it has served an exchange before
+	answered  int64 // when the head of the last answer came
+	used      bool  // it has served an exchange before
 
 	rd      reader
 	body    responseBody
@@ -103,6 +105,7 @@ func (p *Pool) connection(x *message.Exchange, c *Call) (*clientConn, *message.F
 	cc, failure := p.dial(c.Deadline)
 	if failure == nil {
 		x.Times.Connected = message.Now()
+		c.Begun = x.Times.Connected
 	}
 	return cc, failure
 }
@@ -169,6 +172,7 @@ func (cc *clientConn) exchange(x *message.Exchange, c *Call, request []byte, who
 		}
 		if head.status >= 200 || head.status == 101 {
 			x.Times.FirstByte = message.Now()
+			cc.answered = x.Times.FirstByte
 			return cc.accept(x, &head)
 		}
 		if interims == maxInterims {

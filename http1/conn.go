@@ -26,7 +26,7 @@ type conn struct {
 	readBy  int64           // moment at which the runtime's read timer fires, 0 if not set
 	writeBy int64           // the same for writes
 
-	// interrupted ends reads at once and for good: whoever reads for somebody else (a pump) is
+	// interrupted ends reads at once, until resume: whoever reads for somebody else (a pump) is
 	// called back by it.
 	interrupted atomic.Bool
 
@@ -76,15 +76,15 @@ func (c *conn) armWrite(within time.Duration) {
 }
 
 // readFired is called when a read ended with os.ErrDeadlineExceeded. It reports whether the
-// deadline that the caller meant has really passed.
+// deadline that the caller meant has really passed. If not, armRead moves the timer on.
 func (c *conn) readFired(by int64) bool {
 	c.readBy = 0
-	if by != 0 && message.Now() >= by {
-		// The runtime keeps failing reads until the timer is moved.
+	passed := by != 0 && message.Now() >= by
+	if passed || by == 0 {
+		// The runtime keeps failing reads until the timer is moved, and armRead moves none to "never".
 		_ = c.nc.SetReadDeadline(time.Time{})
-		return true
 	}
-	return false
+	return passed
 }
 
 // read reads at least one byte, or fails by the moment by.
@@ -101,11 +101,8 @@ func (c *conn) read(p []byte, by int64) (int, error) {
 		if err == nil {
 			continue // a reader may return nothing; io.Reader discourages it
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || c.readFired(by) {
+		if !isTimeout(err) || c.readFired(by) {
 			return 0, err
-		}
-		if by == 0 {
-			_ = c.nc.SetReadDeadline(time.Time{})
 		}
 	}
 }
@@ -120,12 +117,16 @@ func (c *conn) quietNow() bool {
 	return err == nil && quiet
 }
 
-// interrupt ends a read that another goroutine is in, and all later ones. The reader sets its
-// timer first and looks at the mark afterwards, so one of the two sees the other.
+// interrupt ends a read that another goroutine is in, and all later ones until resume. The
+// reader sets its timer first and looks at the mark afterwards, so one of the two sees the other.
 func (c *conn) interrupt() {
 	c.interrupted.Store(true)
 	_ = c.nc.SetReadDeadline(past)
 }
+
+// resume makes reads possible again after the interrupted goroutine was joined. The timer that
+// interrupt has set fires once more, and readFired sees that it was early.
+func (c *conn) resume() { c.interrupted.Store(false) }
 
 // past is read-only: a deadline that has passed.
 var past = time.Unix(1, 0)
@@ -137,7 +138,9 @@ func (c *conn) write(p []byte, within time.Duration) (int64, error) {
 	if c.raw != nil && len(p) > 0 {
 		n, err := c.trySend(p)
 		done = int64(n)
-		if p = p[n:]; err != nil || len(p) == 0 {
+		// A timer that fired since the last write that had to wait fails this one, which has not
+		// waited yet; armWrite moves it.
+		if p = p[n:]; err != nil && !isTimeout(err) || len(p) == 0 {
 			return done, err
 		}
 	}

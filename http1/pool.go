@@ -62,7 +62,10 @@ func (p *Pool) get() *clientConn {
 
 // put takes back a connection on which both messages ended where their framing says.
 func (p *Pool) put(cc *clientConn) {
-	cc.idleSince = message.Now()
+	cc.idleSince = cc.answered
+	if cc.body.waited {
+		cc.idleSince = message.Now() // the body took its time
+	}
 	p.mu.Lock()
 	if p.closed || len(p.idle) >= p.o.MaxIdle {
 		p.mu.Unlock()

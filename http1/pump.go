@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -11,44 +12,56 @@ import (
 // it and joins it before the body or the connection is touched by anyone else.
 type pump struct {
 	body    message.Body
-	done    chan struct{}
-	failure *message.Failure // valid after done
+	left    int64            // bytes of the body that are missing, or LengthUnknown
+	ended   atomic.Bool      // failure is valid; nothing more is sent
+	done    chan struct{}    // closed when the goroutine touches nothing any more
+	joined  bool             // the exchange has waited for done
+	failure *message.Failure // valid after ended
 }
 
-func (p *pump) finished() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return false
-	}
-}
+func (p *pump) finished() bool { return p.ended.Load() }
 
-func (cc *clientConn) startPump(x *message.Exchange) {
-	p := &pump{body: x.Request.Body, done: make(chan struct{})}
+func (cc *clientConn) startPump(x *message.Exchange, left int64) {
+	p := &pump{body: x.Request.Body, left: left, done: make(chan struct{})}
 	cc.pump = p
 	x.Request.Pumping = true
 	go func() {
-		p.failure = cc.sendBody(x)
-		close(p.done)
+		p.failure = cc.sendBody(x, p)
+		p.ended.Store(true)
 		// The exchange may be waiting for the answer: it looks at the pump, then waits on.
 		_ = cc.nc.SetReadDeadline(past)
+		close(p.done)
 	}()
 }
 
-// waitPumping waits for the first bytes of the answer while the pump runs. The endpoint may
-// answer at any time; until the request is complete it is the progress of the body that is
-// bounded, from then on the first byte.
-func (cc *clientConn) waitPumping(c *Call) error {
+// join waits for a pump that has finished, and takes back the timer by which it called.
+func (cc *clientConn) join(p *pump) {
+	<-p.done
+	if !p.joined {
+		p.joined = true
+		cc.readBy = 0
+		_ = cc.nc.SetReadDeadline(time.Time{})
+	}
+}
+
+// lateAnswer is how long an endpoint that stopped reading the request may take for the answer
+// that says why: it is there already, or nearly.
+const lateAnswer = 100 * time.Millisecond
+
+// await waits for bytes of the answer. The endpoint may answer at any time; until the request
+// is complete it is the progress of the body that is bounded, from then on the answer.
+func (cc *clientConn) await(c *Call) error {
+	p := cc.pump
+	if p == nil || p.joined {
+		return cc.rd.fill(cc.by)
+	}
 	for {
 		// The timer is moved first and the pump looked at afterwards; the pump ends first and
 		// fires the timer afterwards. One of the two sees the other.
 		cc.readBy = 0
 		_ = cc.nc.SetReadDeadline(time.Time{})
-		if c.Deadline != 0 {
-			cc.armRead(c.Deadline)
-		}
-		if cc.pump.finished() {
+		cc.armRead(c.Deadline)
+		if p.finished() {
 			break
 		}
 		n, err := cc.nc.Read(cc.rd.buf[cc.rd.w:])
@@ -59,10 +72,22 @@ func (cc *clientConn) waitPumping(c *Call) error {
 			return err
 		}
 	}
-	if cc.pump.failure != nil {
-		return cc.pump.failure
+	cc.join(p)
+	cc.by = firstByteBy(c)
+	f := p.failure
+	if f == nil {
+		return cc.rd.fill(cc.by)
 	}
-	return cc.rd.fill(firstByteBy(c))
+	if f.Side != message.SideUpstream {
+		return f
+	}
+	// An endpoint that refuses a body may answer and close without reading it; the answer says
+	// more than the broken connection.
+	cc.by = message.Now() + int64(lateAnswer)
+	if cc.rd.fill(cc.by) != nil {
+		return f
+	}
+	return nil
 }
 
 // firstByteBy is the moment by which the first byte of an answer must come if the request is
@@ -78,78 +103,89 @@ func firstByteBy(c *Call) int64 {
 	return by
 }
 
-// sendBody writes the rest of the request's body.
-func (cc *clientConn) sendBody(x *message.Exchange) *message.Failure {
-	r := &x.Request
+// lender is a wrapper that can step aside: the body behind it may then be moved by other means
+// than Next. It returns nil while that would lose something.
+type lender interface{ Source() message.Body }
+
+// sendBody writes the rest of the request's body, exactly as long as the head has said.
+func (cc *clientConn) sendBody(x *message.Exchange, p *pump) *message.Failure {
 	within := cc.pool.o.ProgressTimeout
+	source, left := p.body, p.left
+	if l, ok := source.(lender); ok && cc.tcp != nil && left >= spliceFrom {
+		if s := l.Source(); s != nil {
+			source = s
+		}
+	}
 	var buf []byte
-	for {
-		if b := plainBody(r.Body); b != nil && cc.tcp != nil && b.canSplice() {
-			if _, err := b.spliceTo(&cc.conn, b.remain, within); err != nil {
+	for slow := false; left != 0; {
+		if b, ok := source.(*body); ok && !slow && cc.tcp != nil && b.canSplice() && left == b.remain {
+			n, err := b.spliceTo(&cc.conn, left, within)
+			if left -= n; err != nil {
 				return bodyFailure(err)
 			}
+			slow = true
+			continue
 		}
-		piece, err := r.Body.Next()
-		if isEOF(err) {
-			break
+		piece, err := source.Next()
+		if isEOF(err) && left < 0 {
+			return cc.sendPiece(appendLastChunk(buf[:0], &x.Request.Trailer), within)
 		}
 		if err != nil {
-			return bodyFailure(err)
+			return bodyFailure(bodyEnd(err))
 		}
-		if r.Length < 0 {
+		if left < 0 {
 			buf = appendChunk(buf[:0], piece)
 			piece = buf
+		} else if left -= int64(len(piece)); left < 0 {
+			return internalFailure(errBodyLong)
 		}
 		if failure := cc.sendPiece(piece, within); failure != nil {
 			return failure
 		}
 	}
-	if r.Length < 0 {
-		return cc.sendPiece(appendRequestEnd(buf[:0], r), within)
-	}
 	return nil
 }
 
-// plainBody returns the body that comes straight from a client's connection, under a wrapper
-// that has no more use for its pieces, or nil.
-func plainBody(b message.Body) *body {
-	if w, ok := b.(interface{ Source() message.Body }); ok {
-		b = w.Source()
+// bodyEnd is the error of a request body of known length that gave err instead of a piece.
+func bodyEnd(err error) error {
+	if isEOF(err) {
+		return internalFailure(errBodyShort)
 	}
-	plain, _ := b.(*body)
-	return plain
+	return err
 }
 
 func (cc *clientConn) sendPiece(piece []byte, within time.Duration) *message.Failure {
 	if _, err := cc.write(piece, within); err != nil {
-		return &message.Failure{Reason: message.UpstreamReset, Side: message.SideUpstream, Stage: message.StageSend, Retry: message.RetryUnknown, Err: err}
+		f := &message.Failure{Reason: message.UpstreamReset, Side: message.SideUpstream, Stage: message.StageSend, Retry: message.RetryUnknown, Err: err}
+		if isTimeout(err) {
+			f.Reason = message.UpstreamTimeoutFirstByte
+		}
+		return f
 	}
 	return nil
 }
 
-// stopPump ends and joins the pump, and returns the failure if the client's side caused one.
-// A pump that waits for the client is interrupted; one that waits for the endpoint ends when
-// the connection is closed, which the caller has done if the pump was not finished.
+// stopPump ends and joins the pump, and returns what it failed for. A pump that waits for the
+// client is interrupted; one that waits for the endpoint ends when the connection is closed.
+// An interrupted body cannot be pulled again, so x.Request.Pumping then stays true.
 func (cc *clientConn) stopPump(x *message.Exchange) *message.Failure {
 	p := cc.pump
 	if p == nil {
 		return nil
 	}
 	cc.pump = nil
-	if !p.finished() {
-		_ = cc.nc.Close()
+	whole := p.finished()
+	if !whole {
 		if i, ok := p.body.(interrupter); ok {
 			i.Interrupt()
 		}
+		_ = cc.nc.Close()
 	}
-	<-p.done
-	if x != nil {
+	cc.join(p)
+	if x != nil && whole {
 		x.Request.Pumping = false
 	}
-	if p.failure != nil && p.failure.Side == message.SideClient {
-		return p.failure
-	}
-	return nil
+	return p.failure
 }
 
 // interrupter is a body whose Next can be ended from outside. Wrappers of a request body pass

@@ -24,6 +24,7 @@ func (c *serverConn) exchange() step {
 		keep = false
 	}
 	x.Outcome.Received = s.body.received
+	c.ended = x.Times.End
 	c.h.Finish(x)
 	if !keep || !c.drainBody() {
 		return stepClose

@@ -82,6 +82,7 @@ type serverConn struct {
 	h        message.Handler
 	s        *session // nil while idle
 	by       int64    // the deadline that the current wait really has
+	ended    int64    // when the last exchange ended, for the wait that follows at once; else 0
 	requests int
 	next     step // what readable ended with
 	refused  message.Reason
@@ -295,7 +296,10 @@ func (c *serverConn) park() {
 	if c.requests == 0 {
 		within = min(within, c.o.HeaderTimeout) // a connection that never asks is not idle, it is slow
 	}
-	c.by = message.Now() + int64(within)
+	if c.ended == 0 {
+		c.ended = message.Now()
+	}
+	c.by, c.ended = c.ended+int64(within), 0
 	c.armRead(c.by)
 	c.lingerIfDraining()
 }
@@ -333,7 +337,8 @@ func (c *serverConn) look() step {
 		return stepWait
 	}
 	s := c.s
-	if s.x.Times.Start == 0 {
+	began := s.x.Times.Start == 0
+	if began {
 		s.x.Times.Start = message.Now()
 	}
 	c.idle(false)
@@ -353,6 +358,9 @@ func (c *serverConn) look() step {
 	case !done:
 		return stepWait
 	}
-	s.x.Times.Read = message.Now()
+	s.x.Times.Read = s.x.Times.Start
+	if !began {
+		s.x.Times.Read = message.Now() // the head came in pieces
+	}
 	return stepServe
 }

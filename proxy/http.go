@@ -65,6 +65,10 @@ func (h *HTTP) Serve(x *message.Exchange) {
 	}
 	ran, done, failure := r.Policies.Request(x)
 	if failure == nil && !done {
+		x.Times.Routed = x.Times.Read
+		if r.Policies.Len() > 0 {
+			x.Times.Routed = message.Now()
+		}
 		failure = r.Action.serve(x, s)
 	}
 	if failure != nil {

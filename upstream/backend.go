@@ -87,7 +87,10 @@ func (b *Backend) Start() {
 	} else {
 		b.startChecks()
 	}
-	b.refresh(message.Now())
+	b.mu.Lock()
+	b.built = false // nothing was sent by the choice that New made
+	b.rebuild(message.Now())
+	b.mu.Unlock()
 }
 
 // Ready is closed when, after Start, every endpoint has been checked once, now or in a generation before. Without active checks that

@@ -125,13 +125,5 @@ func (g *group) send(method string) (*message.Failure, *message.Exchange) {
 	return failure, x
 }
 
-// waitFor polls until ok, with a bound that only a broken program reaches.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
+// pass moves the clock of a synctest bubble.
+func pass(d time.Duration) { <-time.NewTimer(d).C }

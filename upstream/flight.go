@@ -110,7 +110,7 @@ func (b *Backend) try(x *message.Exchange, f *Flight, ep *Endpoint, now int64) *
 	t.Connected, t.Sent, t.FirstByte = 0, 0, 0
 	f.call.Reused = false
 	f.call.FirstByte = b.options.FirstByte
-	f.call.Deadline = x.Deadline
+	f.call.Deadline, f.call.Begun = x.Deadline, now
 	if b.retry.perTry > 0 && (x.Deadline == 0 || x.Deadline > now+b.retry.perTry) {
 		f.call.Deadline = now + b.retry.perTry
 	}

@@ -112,7 +112,6 @@ func (b *Backend) watchOver(ctx context.Context, ep *Endpoint, wait time.Duratio
 			return
 		case <-timer.C:
 		}
-		//house:allow call one check in seconds, beside the requests
 		limited, cancel := context.WithTimeout(ctx, o.Timeout)
 		err := b.check.Run(limited, ep.address)
 		cancel()

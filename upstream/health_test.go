@@ -183,7 +183,7 @@ func TestChecksAreSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, c := checkedGroup(t, 2, nil)
 		g.Start()
-		time.Sleep(100 * time.Second)
+		pass(100 * time.Second)
 		synctest.Wait()
 		varied := false
 		for _, runs := range c.runs {
@@ -202,20 +202,20 @@ func TestChecksAreSpread(t *testing.T) {
 			t.Error("no jitter")
 		}
 		c.set("127.0.0.1:9000", errors.New("down"))
-		time.Sleep(17 * time.Second) // at least three checks
+		pass(17 * time.Second) // at least three checks
 		synctest.Wait()
 		if s := g.Snapshot(); s.Usable != 1 {
 			t.Errorf("%d usable after three failed checks", s.Usable)
 		}
 		c.set("127.0.0.1:9000", nil)
-		time.Sleep(11 * time.Second) // at least two
+		pass(11 * time.Second) // at least two
 		synctest.Wait()
 		if s := g.Snapshot(); s.Usable != 2 {
 			t.Errorf("%d usable after two passed checks", s.Usable)
 		}
 		g.Close()
 		n := c.count("127.0.0.1:9000")
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if got := c.count("127.0.0.1:9000"); got != n {
 			t.Errorf("%d checks after Close", got-n)
 		}
@@ -228,7 +228,7 @@ func TestCloseCutsChecks(t *testing.T) {
 		g, c := checkedGroup(t, 1, func(o *Options) { o.Check.Timeout = time.Hour })
 		c.hang = true
 		g.Start()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		if c.count("127.0.0.1:9000") != 1 {
 			t.Fatal("the check is not under way")
@@ -316,7 +316,7 @@ func TestReloadKeepsWhatWasLearned(t *testing.T) {
 		}
 		// The new generation learns of what its own checks find, and the old one no longer.
 		c.set("127.0.0.1:9001", nil)
-		time.Sleep(15 * time.Second)
+		pass(15 * time.Second)
 		synctest.Wait()
 		if s := b.Snapshot(); !s.Endpoints[1].Healthy || s.Usable != 4 {
 			t.Errorf("after recovery: %+v", s)

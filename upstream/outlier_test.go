@@ -114,11 +114,11 @@ func TestEjection(t *testing.T) {
 		if n := g.transports[0].calls.Load() - before; n != 0 {
 			t.Errorf("%d requests went to an ejected endpoint", n)
 		}
-		time.Sleep(10*time.Second - 1)
+		pass(10*time.Second - 1)
 		if got := g.ejected(); got != "x-" {
 			t.Errorf("back too early: %s", got)
 		}
-		time.Sleep(1)
+		pass(1)
 		for range 4 {
 			g.send("GET")
 		}
@@ -142,7 +142,7 @@ func TestEjectionGrows(t *testing.T) {
 			if left == 0 {
 				t.Fatal("not ejected")
 			}
-			time.Sleep(left)
+			pass(left)
 			return left
 		}
 		for n := 1; n <= 12; n++ {

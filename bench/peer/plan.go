@@ -1,0 +1,168 @@
+package peer
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+)
+
+// Kind is a proxy and its way of being configured.
+type Kind string
+
+// The proxies. The variants of NGINX are for those who ask what a header or a log line costs there.
+const (
+	NGINX        Kind = "nginx"
+	NGINXForward Kind = "nginx-forward" // sets the forwarding headers that Sluice always sets
+	NGINXLog     Kind = "nginx-log"     // writes an access log with a buffer
+	HAProxy      Kind = "haproxy"
+	ReverseProxy Kind = "reverseproxy" // net/http/httputil, tuned
+	Sluice       Kind = "sluice"
+)
+
+// Kinds lists every Kind that ParseKind knows, the four of a default run first.
+func Kinds() []Kind {
+	return []Kind{NGINX, HAProxy, ReverseProxy, Sluice, NGINXForward, NGINXLog}
+}
+
+// ParseKind reads a Kind as a flag spells it.
+func ParseKind(name string) (Kind, error) {
+	if k := Kind(name); slices.Contains(Kinds(), k) {
+		return k, nil
+	}
+	return "", fmt.Errorf("peer %q is not known; known are %v", name, Kinds())
+}
+
+// IsNGINX tells whether k runs the nginx program.
+func (k Kind) IsNGINX() bool { return k == NGINX || k == NGINXForward || k == NGINXLog }
+
+// CanReload tells whether the proxy can take a new configuration while it runs.
+func (k Kind) CanReload() bool { return k != ReverseProxy }
+
+// Plan is what a proxy is to serve, in terms that all of them know.
+type Plan struct {
+	Dir         string   // a directory of its own for configuration, sockets and logs
+	Address     string   // host:port to listen on
+	Admin       string   // host:port of Sluice's admin listener
+	Backends    []string // host:port of the two backends
+	Certificate string   // PEM file; with Key it makes the listener an https one
+	Key         string   // PEM file
+	Combined    string   // PEM file with both, which is how HAProxy takes them
+	Routes      int      // 0: one route for everything; otherwise that many, see Routes
+	Marker      string   // when set, MarkerPath answers this text, so that a reload can be seen
+	Reload      bool     // HAProxy runs with a master process, which costs nothing but is needed to reload
+	Connections int      // most client connections at once
+	Root        bool     // the benchmark runs as root, so nginx's worker must be told to stay it
+	Forward     bool     // set by the kind
+	AccessLog   bool     // set by the kind
+}
+
+// MarkerPath is where a Plan with a Marker answers it.
+const MarkerPath = "/marker"
+
+// TLS tells whether the plan has an https listener.
+func (p Plan) TLS() bool { return p.Certificate != "" }
+
+// Route is one of the many routes of the 10,000-route rows. Every second one is an exact path, the others are prefixes.
+type Route struct {
+	Exact bool
+	Path  string // of an exact route the path, of a prefix the part before the rest, with its slash
+}
+
+// RouteList is the plan's routes in file order.
+func (p Plan) RouteList() []Route { return Routes(p.Routes) }
+
+// Routes makes n routes. All paths are equally long, so that 10 and 10,000 routes compare the same number of bytes.
+func Routes(n int) []Route {
+	list := make([]Route, n)
+	for i := range list {
+		list[i] = Route{Exact: i%2 == 1, Path: fmt.Sprintf("/r/%05d/", i)}
+		if list[i].Exact {
+			list[i].Path = RoutePath(i)
+		}
+	}
+	return list
+}
+
+// RoutePath is a request path that only route i matches.
+func RoutePath(i int) string { return fmt.Sprintf("/r/%05d/item", i) }
+
+//go:embed templates/*.tmpl
+var templateFiles embed.FS
+
+// Files renders the configuration of a proxy: file names relative to the plan's directory, and their contents. The first name
+// in order of the kind's own is the main one, see MainFile.
+func (p Plan) Files(k Kind) (map[string][]byte, error) {
+	p.Forward, p.AccessLog = k == NGINXForward, k == NGINXLog
+	files := map[string][]byte{}
+	switch {
+	case k.IsNGINX():
+		return files, p.render(files, "nginx.conf")
+	case k == HAProxy:
+		if p.Routes > 0 {
+			if err := p.render(files, "routes.map"); err != nil {
+				return nil, err
+			}
+		}
+		return files, p.render(files, "haproxy.cfg")
+	case k == Sluice:
+		return files, p.render(files, "sluice.yaml")
+	}
+	return files, nil
+}
+
+// MainFile is the name of the file that the proxy's command line names, or "".
+func MainFile(k Kind) string {
+	switch {
+	case k.IsNGINX():
+		return "nginx.conf"
+	case k == HAProxy:
+		return "haproxy.cfg"
+	case k == Sluice:
+		return "sluice.yaml"
+	}
+	return ""
+}
+
+func (p Plan) render(files map[string][]byte, name string) error {
+	t, err := template.New(name+".tmpl").Option("missingkey=error").ParseFS(templateFiles, "templates/"+name+".tmpl")
+	if err != nil {
+		return fmt.Errorf("template of %s: %w", name, err)
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, p); err != nil {
+		return fmt.Errorf("template of %s: %w", name, err)
+	}
+	files[name] = b.Bytes()
+	return nil
+}
+
+// Write renders the configuration into the plan's directory. Each file is put in place by a rename, so that a program that
+// watches it never reads half of one.
+func (p Plan) Write(k Kind) error {
+	if strings.ContainsAny(p.Dir, " \t\"'{};") {
+		return fmt.Errorf("the directory %q has characters that configuration files give a meaning", p.Dir)
+	}
+	files, err := p.Files(k)
+	if err != nil {
+		return err
+	}
+	for name, text := range files {
+		path := filepath.Join(p.Dir, name)
+		if err := os.WriteFile(path+".new", text, 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// FileLimit is the descriptors that a worker needs: one for each client, and room for its backend connections, which are
+// no more than the requests underway.
+func (p Plan) FileLimit() int { return p.Connections + 1000 }

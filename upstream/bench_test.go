@@ -1,0 +1,81 @@
+package upstream
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
+)
+
+// BenchmarkDo is what a backend adds to an exchange: pick, count, judge; the transport does nothing.
+func BenchmarkDo(b *testing.B) {
+	for _, n := range []int{2, 8, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			g := benchGroup(b, n, answers(200))
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				f, x := &Flight{}, newExchange("GET")
+				for pb.Next() {
+					x.Outcome = message.Outcome{}
+					x.Times.Routed = 1
+					if failure := g.Do(x, f); failure != nil {
+						b.Fatal(failure)
+					}
+					f.Finish(x)
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkRetry is an exchange whose first endpoint refuses the connection.
+func BenchmarkRetry(b *testing.B) {
+	g := benchGroup(b, 2, answers(200))
+	g.options.Outlier.Consecutive = 0
+	first := true
+	for _, tr := range g.transports {
+		tr.answer = func(x *message.Exchange, c *Call) *message.Failure {
+			if first = !first; !first {
+				return &refusedFailure
+			}
+			return answers(200)(x, c)
+		}
+	}
+	f, x := &Flight{}, newExchange("GET")
+	b.ReportAllocs()
+	for b.Loop() {
+		x.Outcome = message.Outcome{}
+		if failure := g.Do(x, f); failure != nil {
+			b.Fatal(failure)
+		}
+		f.Finish(x)
+	}
+}
+
+// BenchmarkRefresh is what a change of health costs.
+func BenchmarkRefresh(b *testing.B) {
+	for _, n := range []int{3, 1000, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			g := benchGroup(b, n, answers(200))
+			for b.Loop() {
+				g.refresh(1)
+			}
+		})
+	}
+}
+
+func benchGroup(b *testing.B, n int, answer func(*message.Exchange, *Call) *message.Failure) *group {
+	var all []func(*message.Exchange, *Call) *message.Failure
+	for range n {
+		all = append(all, answer)
+	}
+	g := newGroup(b, func(o *Options) { o.Algorithm = "least_request" }, all...)
+	reg := metric.NewRegistry(metric.Options{})
+	for _, ep := range g.endpoints {
+		ep.metrics.open(reg, ep)
+	}
+	g.metrics.open(reg, "shop")
+	b.ResetTimer()
+	return g
+}
