@@ -149,6 +149,19 @@ func reset(nc net.Conn) {
 	_ = nc.Close()
 }
 
+// shut ends both directions of a connection that another goroutine uses. Closing it would wait
+// for that goroutine, which may itself wait for an endpoint.
+func shut(nc net.Conn) {
+	t, ok := nc.(*net.TCPConn)
+	if !ok {
+		_ = nc.Close()
+		return
+	}
+	_ = t.CloseRead()
+	_ = t.CloseWrite()
+	_ = t.SetDeadline(past)
+}
+
 // tlsInfo takes what is of interest from a finished handshake.
 func tlsInfo(s *tls.ConnectionState) *TLSInfo {
 	return &TLSInfo{

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -66,9 +67,9 @@ func TestDrainClosesIdleConnections(t *testing.T) {
 // A request that arrives while the drain begins is served, at whatever step of it: the client is told that it was the last. The codec lingers
 // for longer than the test may take, so that only a lost wake-up or a wake-up that hits a request can fail it.
 func TestRequestRacesDrain(t *testing.T) {
-	rounds := 300
+	rounds := 100
 	if testing.Short() {
-		rounds = 50
+		rounds = 20
 	}
 	for round := range rounds {
 		w := &words{linger: 2 * patience}
@@ -272,6 +273,7 @@ func TestNudgeNeverHitsARequest(t *testing.T) {
 	var serving sync.Mutex // held while a request is served
 	hits, nudges := 0, 0
 	f.nudged = func() {
+		runtime.Gosched() // lets the connection go on, if it does not wait for this to end
 		if !serving.TryLock() {
 			hits++
 			return
@@ -291,24 +293,58 @@ func TestNudgeNeverHitsARequest(t *testing.T) {
 			}
 		}
 	})
+	c.Idle(true)
+	eventually(t, "the first nudge", c.Draining)
 	for range 20_000 {
 		c.Idle(true)
 		c.Idle(true)
 		c.Idle(false)
 		serving.Lock()
+		runtime.Gosched()
 		if c.isIdle() {
 			t.Error("idle while a request is served")
 		}
 		serving.Unlock()
 		c.Idle(false)
 	}
-	// Until one nudge has found the connection idle.
-	c.Idle(true)
-	eventually(t, "a nudge", c.Draining)
-	c.nudge()
 	close(stop)
 	wg.Wait()
 	if hits != 0 || nudges == 0 || !c.Draining() {
 		t.Errorf("%d nudges of an idle connection, %d hit a request; draining: %v", nudges, hits, c.Draining())
+	}
+}
+
+// A connection that is being nudged does not go on before the nudge is over.
+func TestRequestWaitsForNudge(t *testing.T) {
+	f := &fakeConn{}
+	c := newConn(&Listener{}, f, &Options{}, 0)
+	entered, release, served, nudged := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan bool, 1)
+	f.nudged = func() {
+		close(entered)
+		<-release
+	}
+	c.Idle(true)
+	go func() { nudged <- c.nudge() }()
+	await(t, "the nudge", entered)
+	go func() {
+		c.Idle(false)
+		close(served)
+	}()
+	for range 1000 {
+		runtime.Gosched()
+		select {
+		case <-served:
+			t.Fatal("the request went on while its read deadline was being moved")
+		default:
+		}
+	}
+	close(release)
+	await(t, "the request", served)
+	if !await(t, "the nudge", nudged) || !c.Draining() || c.isIdle() {
+		t.Errorf("draining %v, idle %v", c.Draining(), c.isIdle())
+	}
+	// Now that a request is served, there is nothing to wake.
+	if c.nudge() {
+		t.Error("a busy connection is taken for an idle one")
 	}
 }

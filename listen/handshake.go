@@ -16,7 +16,8 @@ const plainAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; chars
 	"This port speaks HTTPS: ask again with https:// first\n"
 
 // secure is the first goroutine of a TLS connection: it shakes hands. The connection is then served by a goroutine of its own, because the
-// handshake grows the stack to many times what an idle connection needs, and the runtime gives that back only slowly.
+// handshake grows the stack to many times what an idle connection needs, and the runtime gives that back slowly and not in full: measured with
+// 5,000 idle connections, it saves 4 to 5 of 17 to 25 KiB for each. The rest is what crypto/tls keeps.
 func (c *Conn) secure() {
 	handed := false
 	defer func() {

@@ -19,7 +19,7 @@ const (
 	minPause = 5 * time.Millisecond
 	maxPause = time.Second
 	// settle is how long the queue must be empty before the socket is closed, since closing resets whoever stands in it.
-	settle = 5 * time.Millisecond
+	settle = 20 * time.Millisecond
 	// lastOrders bounds that under a flood of new connections.
 	lastOrders = time.Second
 	// farewell is how long Drain waits for connections that it cut to notice.
@@ -104,7 +104,7 @@ func (l *Listener) cut() (cut int) {
 		if !c.isIdle() {
 			cut++
 		}
-		_ = c.raw.Close()
+		shut(c.raw)
 	}
 	t := time.NewTimer(farewell)
 	defer t.Stop()
@@ -144,7 +144,8 @@ func pause(done <-chan struct{}, d time.Duration) {
 	}
 }
 
-// accept is the listener's goroutine. One is enough: it accepts some hundred thousand connections a second, far more than can be served.
+// accept is the listener's goroutine. One is enough: on two cores a connection with one request took the same 30 to 34 µs of CPU time whether one
+// or two goroutines accepted from one socket, or one each from two sockets with SO_REUSEPORT, which would also hide a port that is taken.
 func (l *Listener) accept() {
 	defer close(l.accepted)
 	defer l.conns.seal()
@@ -177,8 +178,15 @@ func (l *Listener) accept() {
 
 // emptyQueue accepts who connected before the socket closes.
 func (l *Listener) emptyQueue(shard metric.Shard) {
-	for end := time.Now().Add(lastOrders); time.Now().Before(end); {
-		setAcceptDeadline(l.socket.ln, time.Now().Add(settle))
+	for end := time.Now().Add(lastOrders); ; {
+		now := time.Now()
+		if now.After(end) {
+			return
+		}
+		setAcceptDeadline(l.socket.ln, now.Add(settle))
+		if time.Since(now) > settle/2 {
+			continue // held up by a busy machine: Accept would give up without a look at the queue
+		}
 		nc, err := l.socket.ln.Accept()
 		if err != nil {
 			return

@@ -128,7 +128,7 @@ func TestHTTP1DrainLetsRequestsFinish(t *testing.T) {
 // Clients with keep-alive send requests without a pause, in pieces cut anywhere, while the listener drains: each gets every answer, and the last
 // one tells that the connection closes.
 func TestHTTP1RequestRacesDrain(t *testing.T) {
-	for name, rounds := range map[string]int{"plain": 100, "TLS": 30} {
+	for name, rounds := range map[string]int{"plain": 50, "TLS": 15} {
 		if testing.Short() {
 			rounds /= 5
 		}

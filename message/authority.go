@@ -3,32 +3,27 @@ package message
 import (
 	"bytes"
 	"net/netip"
+	"slices"
+	"strings"
 )
 
 // MaxHost is the longest host that is accepted, in bytes: that of the DNS, with its dot (RFC 1035 section 2.3.4).
 const MaxHost = 255
 
-// The classes of bytes in a host that is a name.
-const (
-	hostBad   = iota // not part of an authority, or one of its delimiters
-	hostPlain        // part of a name
-	hostOdd          // legal in a URI (RFC 3986 section 3.2.2), in no name that exists; a comma could be two hosts
-)
-
-// hostTable is read-only: the class of every byte.
-var hostTable = func() (t [256]uint8) {
-	for _, c := range "!$&'()*+,;=~%" {
-		t[c] = hostOdd
-	}
+// hostTable is read-only: a byte of a host name in lower case, 0 if names do not hold it.
+var hostTable = func() (t [256]byte) {
 	for c := '0'; c <= '9'; c++ {
-		t[c] = hostPlain
+		t[c] = byte(c)
 	}
 	for c := 'a'; c <= 'z'; c++ {
-		t[c], t[c-32] = hostPlain, hostPlain
+		t[c], t[c-32] = byte(c), byte(c)
 	}
-	t['-'], t['.'], t['_'] = hostPlain, hostPlain, hostPlain
+	t['-'], t['.'], t['_'] = '-', '.', '_'
 	return t
 }()
+
+// oddHostBytes are legal in the host of a URI (RFC 3986 section 3.2.2) and in no name that exists; a comma could be two hosts.
+const oddHostBytes = "!$&'()*+,;=~%"
 
 // ParseAuthority reads the authority of a request: its Host field, :authority, or what stands between "://" and the path of an absolute target (RFC 9110
 // section 7.2, RFC 3986 section 3.2). The host is appended to dst: in lower case (ASCII only: folding Unicode would let two names meet that differ on
@@ -94,43 +89,35 @@ func appendHostName(dst, name []byte) ([]byte, Reason) {
 	if n := len(name); n > 1 && name[n-1] == '.' {
 		name = name[:n-1]
 	}
-	reason, last := ReasonNone, byte('.')
-	for _, c := range name {
-		switch hostTable[c] {
-		case hostBad:
-			return nil, HostInvalid
-		case hostOdd:
-			reason = HostInvalid
+	n := len(dst)
+	dst = slices.Grow(dst, len(name))[:n+len(name)]
+	host, last := dst[n:], byte('.')
+	for i, c := range name {
+		c = hostTable[c]
+		if c == 0 || c == '.' && last == '.' { // an empty label
+			return appendOddHost(dst[:n], name)
 		}
-		if c == '.' && last == '.' {
-			reason = HostInvalid // an empty label
-		}
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		dst = append(dst, c)
-		last = c
+		host[i], last = c, c
 	}
 	if last == '.' {
-		reason = HostInvalid
+		return appendOddHost(dst[:n], name)
 	}
-	if reason != ReasonNone && !validEscapes(name) {
-		return nil, HostInvalid
-	}
-	return dst, reason
+	return dst, ReasonNone
 }
 
-// validEscapes reports whether every '%' in b begins an escape.
-func validEscapes(b []byte) bool {
-	for i, c := range b {
-		if c != '%' {
-			continue
+// appendOddHost appends a name that is refused, if it is at least well-formed.
+func appendOddHost(dst, name []byte) ([]byte, Reason) {
+	for i, c := range name {
+		lower := hostTable[c]
+		if lower == 0 {
+			if _, ok := Unescape(name, i); c == '%' && !ok || strings.IndexByte(oddHostBytes, c) < 0 {
+				return nil, HostInvalid
+			}
+			lower = c
 		}
-		if _, ok := Unescape(b, i); !ok {
-			return false
-		}
+		dst = append(dst, lower)
 	}
-	return true
+	return dst, HostInvalid
 }
 
 // appendIPv6 appends an address in brackets in its shortest form, so that every spelling of it selects the same route. A zone is refused: it

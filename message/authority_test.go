@@ -27,6 +27,8 @@ func TestParseAuthority(t *testing.T) {
 		{"[0:0:0:0:0:0:0:1]", "[::1]", "", ReasonNone},
 		{"[2001:DB8::0A]:443", "[2001:db8::a]", "443", ReasonNone},
 		{"[::ffff:192.0.2.1]", "[::ffff:192.0.2.1]", "", ReasonNone},
+		{"[1:2:3:4:5:6:1.2.3.4]", "[1:2:3:4:5:6:102:304]", "", ReasonNone},
+		{"[1::6:7:8]", "[1::6:7:8]", "", ReasonNone},
 		{strings.Repeat("a", MaxHost), strings.Repeat("a", MaxHost), "", ReasonNone},
 
 		// Refused, and well-formed enough to be forwarded by a listener that only warns.
@@ -73,6 +75,20 @@ func TestParseAuthority(t *testing.T) {
 		{"[v1.x]", "", "", HostInvalid},
 		{"[1.2.3.4]", "", "", HostInvalid},
 		{"[::1]:x", "", "", HostInvalid},
+		{"[1:2:3:4:5:6:7:8:9]", "", "", HostInvalid},
+		{"[1:2:3:4:5:6:7:8::]", "", "", HostInvalid},
+		{"[1:2:3:4:5:6:7::8]", "", "", HostInvalid},
+		{"[::1:2:3:4:5:6:7:8]", "", "", HostInvalid},
+		{"[1::2::3]", "", "", HostInvalid},
+		{"[1:2:3:4:5:6:7]", "", "", HostInvalid},
+		{"[1:2:3:4:5:6:7:]", "", "", HostInvalid},
+		{"[:1:2:3:4:5:6:7:8]", "", "", HostInvalid},
+		{"[12345::]", "", "", HostInvalid},
+		{"[1:2:3:4:5:6:7:1.2.3.4]", "", "", HostInvalid},
+		{"[::1.2.3.4:1]", "", "", HostInvalid},
+		{"[::1.2.3]", "", "", HostInvalid},
+		{"[::1.2.3.256]", "", "", HostInvalid},
+		{"[::1.2.3.04]", "", "", HostInvalid},
 		{strings.Repeat("a", MaxHost+1), "", "", HostInvalid},
 	} {
 		host, port, reason := ParseAuthority([]byte("~"), []byte(c.raw))

@@ -152,7 +152,9 @@ type Exchange struct {
 
 	// Fixed is the body of answers that the proxy makes itself.
 	Fixed Bytes
-	// State belongs to the handler: what it must find again when the exchange finishes.
+	// State belongs to the handler: what it must find again when the exchange finishes. Reset
+	// leaves it, so that a handler can use the same memory for the next exchange; what it finds
+	// there may be another handler's.
 	State any
 
 	scratch []byte
@@ -160,28 +162,41 @@ type Exchange struct {
 
 // Reset makes x ready for the next request. Every slice that came from x is dead afterwards.
 func (x *Exchange) Reset() {
-	x.Request.Header.Reset()
-	x.Request.Trailer.Reset()
-	x.Response.Header.Reset()
-	x.Response.Trailer.Reset()
-	rh, rt := x.Request.Header, x.Request.Trailer
-	ph, pt := x.Response.Header, x.Response.Trailer
-	x.Request = Request{Header: rh, Trailer: rt, Body: NoBody{}}
-	x.Response = Response{Header: ph, Trailer: pt, Body: NoBody{}}
+	x.Request.reset()
+	x.Response.reset()
 	x.Times = Times{}
 	x.Outcome = Outcome{}
-	clear(x.Captures)
+	if len(x.Captures) > 0 {
+		clear(x.Captures)
+	}
 	x.Captures = x.Captures[:0]
 	x.ID = nil
 	x.Deadline = 0
 	x.Interim = nil
 	x.Fixed = Bytes{}
-	x.State = nil
 	if cap(x.scratch) > 16<<10 {
 		x.scratch = nil
 	}
 	poison(x.scratch)
 	x.scratch = x.scratch[:0]
+}
+
+// reset empties r field by field: its headers are large, and keep their memory.
+func (r *Request) reset() {
+	r.Header.Reset()
+	r.Trailer.Reset()
+	r.Protocol, r.Method, r.Scheme = ProtocolUnknown, Method{}, ""
+	r.Host, r.Port, r.Path, r.Query, r.RawPath, r.HasSlash = nil, nil, nil, nil, nil, false
+	r.Body, r.Length = NoBody{}, 0
+	r.WantsTrailers, r.Trailers, r.Pumping, r.Upgrade = false, nil, false, nil
+}
+
+// reset empties r field by field, see Request.reset.
+func (r *Response) reset() {
+	r.Header.Reset()
+	r.Trailer.Reset()
+	r.Status, r.Body, r.Length = 0, NoBody{}, 0
+	r.Tunnel, r.Close = nil, false
 }
 
 // Keep copies b into memory of the exchange, valid until Reset.

@@ -10,8 +10,19 @@ type field struct {
 	size  uint32 // length of the value
 	nlen  uint16 // length of the name
 	id    ID     // known name, or 0
-	_     uint8
+	form  form
 }
+
+// form says how a field lies in the arena.
+type form uint8
+
+const (
+	// formLine: the arena holds the field as a line, "Name: value" and CR LF, so that codecs of
+	// HTTP/1 can copy it, and its neighbours with it, in one go.
+	formLine form = 1 << iota
+	// formChecked: name and value were found legal when the line was read.
+	formChecked
+)
 
 // Header is an ordered list of fields over one append-only arena. The zero value is an empty
 // header. It owns its bytes; slices that its methods return are valid until Reset.
@@ -40,10 +51,12 @@ func (h *Header) Reset() {
 	if cap(h.fields) > 256 {
 		h.fields = nil
 	}
-	poison(h.arena)
-	h.arena = h.arena[:0]
+	if len(h.arena) > 0 {
+		poison(h.arena)
+		h.arena = h.arena[:0]
+	}
 	h.fields = h.fields[:0]
-	clear(h.present[:])
+	h.present = [len(h.present)]uint64{}
 }
 
 // Len returns how many fields there are.
@@ -130,9 +143,13 @@ func (h *Header) matches(f *field, n Name) bool {
 // Add appends a field; value is copied. The caller has checked that value is legal
 // (ValidValue); codecs check again when they write.
 func (h *Header) Add(n Name, value []byte) {
-	at := h.Append([]byte(n.text))
-	v := h.Append(value)
-	h.AddAt(n.id, at, len(n.text), v, len(value))
+	at := uint32(len(h.arena))
+	a := append(h.arena, n.text...)
+	a = append(a, ':', ' ')
+	a = append(a, value...)
+	h.arena = append(a, '\r', '\n')
+	h.AddAt(n.id, at, len(n.text), at+uint32(len(n.text))+2, len(value))
+	h.fields[len(h.fields)-1].form = formLine
 }
 
 // Set gives the first field called n the value and removes every other copy; without one it adds it.
@@ -143,7 +160,7 @@ func (h *Header) Set(n Name, value []byte) {
 		return
 	}
 	v := h.Append(value)
-	h.fields[i].value, h.fields[i].size = v, uint32(len(value))
+	h.fields[i].value, h.fields[i].size, h.fields[i].form = v, uint32(len(value)), 0
 	h.removeFrom(n, i+1)
 }
 
@@ -191,7 +208,7 @@ func (h *Header) Rename(from, to Name) {
 	for i := h.Index(from, 0); i >= 0; i = h.Index(from, i) {
 		at := h.Append([]byte(to.text))
 		f := &h.fields[i]
-		f.name, f.nlen, f.id = at, uint16(len(to.text)), to.id
+		f.name, f.nlen, f.id, f.form = at, uint16(len(to.text)), to.id, 0
 		h.present[to.id>>6] |= 1 << (to.id & 63)
 		if h.matches(f, from) {
 			break // from and to are the same name
@@ -218,6 +235,39 @@ func (h *Header) AddAt(id ID, name uint32, nameLen int, value uint32, valueLen i
 	}
 	h.fields = append(h.fields, field{name: name, nlen: uint16(nameLen), value: value, size: uint32(valueLen), id: id})
 	h.present[id>>6] |= 1 << (id & 63)
+}
+
+// AddLine is AddAt for a line that was read and found legal: the value ends where CR LF stands in
+// the arena, or will when the block is appended.
+func (h *Header) AddLine(id ID, name uint32, nameLen int, value uint32, valueLen int, plain bool) {
+	h.AddAt(id, name, nameLen, value, valueLen)
+	f := &h.fields[len(h.fields)-1]
+	f.form = formChecked
+	if plain {
+		f.form |= formLine
+	}
+}
+
+// Lines returns the longest run of fields from index i on that lie next to each other in the
+// arena as lines and have none of the flags skip, as the bytes of these lines, and the index of
+// the field behind it. If the field at i is none of the sort, lines is nil and next is i.
+// checked reports that all of them were read as legal.
+func (h *Header) Lines(i int, skip Flag) (lines []byte, next int, checked bool) {
+	f := &h.fields[i]
+	if f.form&formLine == 0 || nameTable[f.id].flags&skip != 0 {
+		return nil, i, false
+	}
+	from, to := f.name, f.value+f.size+2
+	form := f.form
+	for next = i + 1; next < len(h.fields); next++ {
+		f = &h.fields[next]
+		if f.name != to || f.form&formLine == 0 || nameTable[f.id].flags&skip != 0 {
+			break
+		}
+		to = f.value + f.size + 2
+		form &= f.form
+	}
+	return h.arena[from:to], next, form&formChecked != 0
 }
 
 // CopyFrom makes h an independent copy of src.

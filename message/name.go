@@ -74,7 +74,7 @@ func Lookup(name []byte) ID {
 		return 0
 	}
 	id := nameSlots[nameHash(name)]
-	if id != 0 && EqualFold(name, nameTable[id].text) {
+	if id != 0 && (string(name) == nameTable[id].text || EqualFold(name, nameTable[id].text)) {
 		return id
 	}
 	return 0

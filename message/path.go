@@ -287,7 +287,7 @@ func hidesDots(dst, b []byte) bool {
 	for _, c := range b {
 		dst = append(dst, c)
 		// One decoding can complete the next: %25%32%65 is %2e is a dot. Each makes dst two bytes shorter, so the work stays linear.
-		for k := len(dst) - 3; k >= n && dst[k] == '%'; k -= 2 {
+		for k := len(dst) - 3; k >= n; k -= 2 {
 			e, ok := Unescape(dst, k)
 			if !ok {
 				break

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -15,13 +14,11 @@ import (
 type HTTP struct {
 	site   atomic.Pointer[Site]
 	shards atomic.Uint32
-	states sync.Pool
 }
 
 // NewHTTP returns the handler of a listener that serves site.
 func NewHTTP(site *Site) *HTTP {
 	h := &HTTP{}
-	h.states.New = func() any { return &state{shard: metric.Shard(h.shards.Add(1))} }
 	h.site.Store(site)
 	return h
 }
@@ -29,13 +26,15 @@ func NewHTTP(site *Site) *HTTP {
 // Swap makes site the one that later exchanges are answered by.
 func (h *HTTP) Swap(site *Site) { h.site.Store(site) }
 
-// state is what the proxy remembers of an exchange between Serve and Finish. States are pooled;
-// the pool keeps them near a core, so the shard of a state is mostly that core's own.
+// state is what the proxy remembers of an exchange between Serve and Finish. It stays with the
+// Exchange for the next one. Exchanges are pooled, and the pool keeps them near a core, so the
+// shard of a state is mostly that core's own.
 type state struct {
 	shard  metric.Shard
 	site   *Site
 	route  *Route
 	flight upstream.Flight
+	served bool // between Serve and Finish
 	flying bool // flight was given to a backend
 	found  route.Result[*Route]
 	line   metric.Line
@@ -43,10 +42,14 @@ type state struct {
 
 // Serve implements message.Handler.
 func (h *HTTP) Serve(x *message.Exchange) {
-	s := h.states.Get().(*state)
-	s.site = h.site.Load()
-	x.State = s
-	site := s.site
+	s, ok := x.State.(*state)
+	if !ok {
+		s = &state{shard: metric.Shard(h.shards.Add(1))}
+		s.flight.Shard = s.shard
+		x.State = s
+	}
+	site := h.site.Load()
+	s.site, s.served = site, true
 	if x.Outcome.Reason != message.ReasonNone {
 		site.identify(x) // refused by the codec; the answer still has an id
 		site.problem(x)
@@ -96,9 +99,10 @@ func (s *state) answer(x *message.Exchange, ran int) {
 // Finish implements message.Handler.
 func (h *HTTP) Finish(x *message.Exchange) {
 	s, ok := x.State.(*state)
-	if !ok {
+	if !ok || !s.served {
 		return
 	}
+	s.served = false
 	if s.flying {
 		s.flight.Finish(x)
 		s.flying = false
@@ -109,8 +113,6 @@ func (h *HTTP) Finish(x *message.Exchange) {
 	}
 	s.site, s.route = nil, nil
 	s.found = route.Result[*Route]{}
-	x.State = nil
-	h.states.Put(s)
 }
 
 // choose finds the route and applies what it says of paths, upgrades and trailers.
