@@ -60,7 +60,7 @@ var docs = map[string]string{
 	"config.Health.Outlier":            "Leaves an endpoint out for a while that fails requests.",
 	"config.Limits":                    "The bounds on the size of a request and on what a connection may carry.",
 	"config.Limits.Body":               "The size of a request body. More is answered 413.",
-	"config.Limits.Connections":        "How many clients may be connected at once. More wait in the system's queue.",
+	"config.Limits.Connections":        "How many clients may be connected at once. A further one takes the place of one that is idle; without an idle one it is refused.",
 	"config.Limits.DrainBody":          "How much of a request body that nobody read is read to the end so that the connection can go on.",
 	"config.Limits.HeaderCount":        "The number of fields of a request's header. More is answered 431.",
 	"config.Limits.Headers":            "The size of a request's header with its request line. More is answered 431.",

@@ -114,7 +114,8 @@ type Limits struct {
 	// MinRate is how many bytes of a request body must come each second, on average, once `timeouts.body` has passed since its begin. It ends a
 	// body that arrives byte by byte.
 	MinRate Size `yaml:"min_rate,none" default:"240" min:"1"`
-	// Connections is how many clients may be connected at once. More wait in the system's queue.
+	// Connections is how many clients may be connected at once. A further one takes the place of one that is idle; without an idle one it is
+	// refused.
 	Connections int `yaml:"connections" default:"65536" min:"1" max:"10000000"`
 	// Requests is how many requests one connection may carry before it is closed.
 	Requests int `yaml:"requests,none" default:"none" min:"1"`

@@ -25,6 +25,9 @@ type BuildContext struct {
 // Compile builds the policies of one route. What is wrong goes to c.Report; the chain then lacks the policies that are, and must not be
 // used.
 func Compile(list config.PolicyList, c BuildContext) *Chain {
+	if len(list) == 0 {
+		return nil
+	}
 	rows := table()
 	chain := &Chain{steps: make([]step, 0, len(list))}
 	for _, p := range list {
