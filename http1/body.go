@@ -131,6 +131,11 @@ func (b *body) more() error {
 		b.ended = true
 		return io.EOF
 	}
+	return b.cut(err)
+}
+
+// cut is the failure of a body whose connection gave err instead of bytes.
+func (b *body) cut(err error) error {
 	switch {
 	case b.request && isTimeout(err):
 		return b.fail(message.BodyTimeout, err)
@@ -241,7 +246,7 @@ func (b *body) controlLine(n int) (more bool, reason message.Reason) {
 		limit = b.tlimit
 	}
 	if end < 0 {
-		if rd.w-rd.r > limit {
+		if rd.w-rd.r > limit+1 { // its CR may be there already
 			return false, message.ChunkInvalid
 		}
 		return true, message.ReasonNone

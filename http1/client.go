@@ -2,6 +2,7 @@ package http1
 
 import (
 	"errors"
+	"io"
 	"sync"
 	"syscall"
 	"time"
@@ -31,8 +32,10 @@ type clientConn struct {
 
 	rd      reader
 	body    responseBody
+	by      int64 // moment by which the head of the answer must be there, 0 for none
 	phase   phase
-	sent    int // bytes of the request that the kernel took
+	seen    bool // an answer has come, if only an interim one
+	sent    int  // bytes of the request that the kernel took
 	sendBuf []byte
 	err     error
 	onReply func(uintptr) bool // reply, bound once
@@ -73,7 +76,7 @@ func (p *Pool) Do(x *message.Exchange, c *Call) *message.Failure {
 	if out.b, err = appendRequestHead(out.b[:0], x); err != nil {
 		return internalFailure(err)
 	}
-	whole, err := appendFirstPieces(out, x)
+	left, err := appendFirstPieces(out, x)
 	if err != nil {
 		return bodyFailure(err)
 	}
@@ -82,7 +85,7 @@ func (p *Pool) Do(x *message.Exchange, c *Call) *message.Failure {
 		if failure != nil {
 			return failure
 		}
-		failure = cc.exchange(x, c, out.b, whole)
+		failure = cc.exchange(x, c, out.b, left)
 		if failure == nil {
 			return nil
 		}
@@ -124,52 +127,53 @@ func bodyFailure(err error) *message.Failure {
 }
 
 // appendFirstPieces appends to the head what is there of the body, so that both go out in one
-// write. whole reports that nothing of the request is missing.
-func appendFirstPieces(out *outBuf, x *message.Exchange) (whole bool, err error) {
+// write. left is what is missing of the body: bytes, or LengthUnknown.
+func appendFirstPieces(out *outBuf, x *message.Exchange) (left int64, err error) {
 	r := &x.Request
 	if r.Length == 0 {
-		return true, nil
+		return 0, nil
 	}
-	ready, ok := r.Body.(readyBody)
-	left := r.Length
-	for ok && ready.Ready() && len(out.b) < bufferSize {
+	ready := readiness(r.Body)
+	for left = r.Length; left != 0 && ready != nil && ready.Ready() && len(out.b) < bufferSize; {
 		piece, err := r.Body.Next()
-		if err != nil {
-			if isEOF(err) {
-				if r.Length < 0 {
-					out.b = appendRequestEnd(out.b, r)
-				}
-				return true, nil
-			}
-			return false, err
+		if isEOF(err) && left < 0 {
+			out.b = appendRequestEnd(out.b, r)
+			return 0, nil
 		}
-		if r.Length < 0 {
+		if err != nil {
+			return left, bodyEnd(err)
+		}
+		if left < 0 {
 			out.b = appendChunk(out.b, piece)
 			continue
 		}
-		out.b = append(out.b, piece...)
-		if left -= int64(len(piece)); left == 0 {
-			return true, nil
+		if left -= int64(len(piece)); left < 0 {
+			return left, internalFailure(errBodyLong)
 		}
+		out.b = append(out.b, piece...)
 	}
-	return false, nil
+	return left, nil
 }
 
-// exchange sends the request and reads the response head.
-func (cc *clientConn) exchange(x *message.Exchange, c *Call, request []byte, whole bool) *message.Failure {
+// exchange sends the request and reads the response head. left is what request lacks of the body.
+func (cc *clientConn) exchange(x *message.Exchange, c *Call, request []byte, left int64) *message.Failure {
 	cc.rd.c = &cc.conn
 	cc.rd.take()
 	cc.body = responseBody{cc: cc}
-	cc.pump = nil
-	by := firstByteBy(c)
-	if err := cc.sendAndWait(x, c, request, whole, by); err != nil {
-		return cc.failed(x, c, err)
+	cc.pump, cc.seen = nil, false
+	if c.Begun == 0 {
+		c.Begun = message.Now()
+	}
+	cc.by = c.answerBy(c.Begun)
+	if err := cc.sendAndWait(x, c, request, left); err != nil {
+		return cc.failed(x, err)
 	}
 	for interims := 0; ; interims++ {
-		head, failure := cc.readHead(x, c, by)
+		head, failure := cc.readHead(x, c)
 		if failure != nil {
 			return failure
 		}
+		cc.seen = true
 		if head.status >= 200 || head.status == 101 {
 			x.Times.FirstByte = message.Now()
 			cc.answered = x.Times.FirstByte
@@ -197,17 +201,17 @@ var errInterims = errors.New("more than 16 interim responses")
 
 // sendAndWait hands the request to the kernel and returns when the first bytes of the answer
 // are buffered. On a plain socket one wait of the runtime covers probing, sending and waiting.
-func (cc *clientConn) sendAndWait(x *message.Exchange, c *Call, request []byte, whole bool, by int64) error {
+func (cc *clientConn) sendAndWait(x *message.Exchange, c *Call, request []byte, left int64) error {
 	cc.sent, cc.err, cc.sendBuf = 0, nil, request
 	cc.phase = phaseSend
 	if cc.used {
 		cc.phase = phaseProbe
 	}
 	defer func() { cc.sendBuf = nil }()
-	if cc.raw == nil || !whole {
-		return cc.sendStream(x, c, whole, by)
+	if cc.raw == nil || left != 0 {
+		return cc.sendStream(x, c, left)
 	}
-	cc.armRead(by)
+	cc.armRead(cc.by)
 	for {
 		err := cc.raw.Read(cc.onReply)
 		switch {
@@ -216,11 +220,11 @@ func (cc *clientConn) sendAndWait(x *message.Exchange, c *Call, request []byte, 
 		case err == nil && cc.phase == phaseWait && cc.rd.w > 0:
 			return nil
 		case err == nil: // the kernel did not take all: go on by waiting writes
-			return cc.sendStream(x, c, whole, by)
-		case !isTimeout(err) || cc.readFired(by):
+			return cc.sendStream(x, c, left)
+		case !isTimeout(err) || cc.readFired(cc.by):
 			return err
 		}
-		cc.armRead(by)
+		cc.armRead(cc.by)
 	}
 }
 
@@ -258,7 +262,7 @@ func (cc *clientConn) reply(fd uintptr) bool {
 }
 
 // sendStream is sendAndWait where the request is not whole, or the connection no plain socket.
-func (cc *clientConn) sendStream(x *message.Exchange, c *Call, whole bool, by int64) error {
+func (cc *clientConn) sendStream(x *message.Exchange, c *Call, left int64) error {
 	if cc.phase == phaseProbe && !cc.quietNow() {
 		return errStale
 	}
@@ -268,37 +272,48 @@ func (cc *clientConn) sendStream(x *message.Exchange, c *Call, whole bool, by in
 		return err
 	}
 	cc.phase = phaseWait
-	if !whole {
-		// The first byte is awaited from when the request is complete, which the pump notes.
-		cc.startPump(x)
-		return cc.waitPumping(c)
+	if left != 0 {
+		// The answer is awaited from when the request is complete, which the pump notes.
+		cc.startPump(x, left)
 	}
-	return cc.rd.fill(by)
+	return cc.await(c)
 }
 
 // failed turns a transport error into a failure.
-func (cc *clientConn) failed(x *message.Exchange, c *Call, err error) *message.Failure {
-	if pumped := cc.stopPump(x); pumped != nil {
+func (cc *clientConn) failed(x *message.Exchange, err error) *message.Failure {
+	pumped := cc.stopPump(x)
+	if pumped != nil && pumped.Side != message.SideUpstream {
 		return pumped
 	}
 	f := &message.Failure{Reason: message.UpstreamReset, Side: message.SideUpstream, Stage: message.StageWait, Retry: message.RetryUnknown, Err: err}
-	switch {
-	case err == errStale:
-		f.Retry = message.RetryUnsent
-	case isTimeout(err):
+	if isTimeout(err) {
 		f.Reason = message.UpstreamTimeoutFirstByte
-	case cc.phase != phaseWait && cc.sent == 0:
-		f.Stage, f.Retry = message.StageSend, message.RetryUnsent
-	case cc.rd.w > 0:
+	}
+	if cc.phase != phaseWait || pumped != nil {
+		f.Stage = message.StageSend
+	}
+	switch {
+	case cc.seen || cc.rd.w > 0:
 		f.Retry = message.RetryNever
-	case cc.used && (isEOF(err) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)):
+	case err == errStale, cc.phase != phaseWait && cc.sent == 0:
+		f.Retry = message.RetryUnsent
+	case cc.used && isCut(err):
 		f.Retry = message.RetryReused
 	}
 	return f
 }
 
+// isCut reports whether err says that the endpoint had closed the connection.
+func isCut(err error) bool {
+	return isEOF(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 func (cc *clientConn) invalid(err error) *message.Failure {
-	return &message.Failure{Reason: message.UpstreamResponseInvalid, Side: message.SideUpstream, Stage: message.StageReceive, Retry: message.RetryNever, Err: err}
+	f := &message.Failure{Reason: message.UpstreamResponseInvalid, Side: message.SideUpstream, Stage: message.StageReceive, Retry: message.RetryNever, Err: err}
+	if err == errHeadLarge {
+		f.Reason = message.UpstreamResponseTooLarge
+	}
+	return f
 }
 
 // accept makes the response of a complete head.
@@ -323,9 +338,11 @@ func (cc *clientConn) accept(x *message.Exchange, h *responseHead) *message.Fail
 	}
 	r.Body = b
 	if cc.pump != nil && cc.pump.finished() {
-		if failure := cc.stopPump(x); failure != nil {
+		failure := cc.stopPump(x)
+		if failure != nil && failure.Side == message.SideClient {
 			return failure
 		}
+		b.keepConn = b.keepConn && failure == nil // else the endpoint waits for the rest of the request
 	}
 	return nil
 }

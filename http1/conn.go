@@ -30,6 +30,10 @@ type conn struct {
 	// called back by it.
 	interrupted atomic.Bool
 
+	// held is the descriptor while a callback of raw.Read keeps it open: its goroutine may then
+	// write by it directly. 0 at other times.
+	held uintptr
+
 	onSend func(uintptr) bool // sendReady, bound once so that a write does not allocate
 	out    []byte             // what sendReady sends; only during trySend
 	outN   int
@@ -75,6 +79,12 @@ func (c *conn) armWrite(within time.Duration) {
 	}
 }
 
+// writeFired is called when a write under armWrite, or something that also reads, ended with
+// os.ErrDeadlineExceeded. It reports whether it was the write's timer.
+func (c *conn) writeFired(within time.Duration) bool {
+	return within > 0 && message.Now() >= c.writeBy
+}
+
 // readFired is called when a read ended with os.ErrDeadlineExceeded. It reports whether the
 // deadline that the caller meant has really passed. If not, armRead moves the timer on.
 func (c *conn) readFired(by int64) bool {
@@ -115,6 +125,14 @@ func (c *conn) quietNow() bool {
 	quiet := false
 	err := c.raw.Control(func(fd uintptr) { quiet = stream.Quiet(fd) })
 	return err == nil && quiet
+}
+
+// open reports whether the peer of a plain socket has neither ended nor reset the connection, as
+// far as what it sent was read.
+func (c *conn) open() bool {
+	open := false
+	err := c.raw.Control(func(fd uintptr) { open = stream.Open(fd) })
+	return err == nil && open
 }
 
 // interrupt ends a read that another goroutine is in, and all later ones until resume. The
@@ -158,6 +176,9 @@ func (c *conn) write(p []byte, within time.Duration) (int64, error) {
 
 // trySend writes once without waiting.
 func (c *conn) trySend(p []byte) (int, error) {
+	if c.held != 0 {
+		return stream.Send(c.held, p)
+	}
 	if c.onSend == nil {
 		c.onSend = c.sendReady
 	}
@@ -178,5 +199,6 @@ func (c *conn) sendReady(fd uintptr) bool {
 // isTimeout reports whether err is a deadline that has passed.
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// isEOF reports whether err is the orderly end of a connection.
-func isEOF(err error) bool { return errors.Is(err, io.EOF) }
+// isEOF reports whether err is the orderly end of a connection or a body. The comparison is exact: the failure of a request body that
+// breaks off wraps the end of the client's connection, and must never be taken for the end of the body.
+func isEOF(err error) bool { return err == io.EOF }

@@ -17,8 +17,14 @@ var errFieldInvalid = errors.New("a field name or value holds a byte that must n
 // message, which the codec writes itself, and those with a flag of skip.
 func appendFields(dst []byte, h *message.Header, skip message.Flag) ([]byte, error) {
 	skip |= message.FlagHop | message.FlagFraming
-	for i := range h.Len() {
+	for i := 0; i < h.Len(); {
+		if lines, next, checked := h.Lines(i, skip); checked {
+			dst = append(dst, lines...)
+			i = next
+			continue
+		}
 		f := h.At(i)
+		i++
 		if f.ID.Flags()&skip != 0 {
 			continue
 		}

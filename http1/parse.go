@@ -67,6 +67,12 @@ func parseField(b []byte, at, end int) (f line, reason message.Reason) {
 	return line{id: message.Lookup(l[:n]), nameLen: n, value: at + v, valueLen: e - v}, message.ReasonNone
 }
 
+// enter enters the line b[at:cr] into h, whose arena gets the whole head later.
+func (f *line) enter(h *message.Header, b []byte, at, cr int) {
+	plain := f.value == at+f.nameLen+2 && b[f.value-1] == ' ' && f.value+f.valueLen == cr
+	h.AddLine(f.id, uint32(at), f.nameLen, uint32(f.value), f.valueLen, plain)
+}
+
 // maxNameLen bounds a field name; nothing sensible comes near it.
 const maxNameLen = 1024
 

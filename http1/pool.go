@@ -119,11 +119,12 @@ func (p *Pool) Close() {
 
 // dial makes a connection. by bounds it beside the connect timeout.
 func (p *Pool) dial(by int64) (*clientConn, *message.Failure) {
-	ctx, cancel := context.WithTimeout(context.Background(), p.o.ConnectTimeout)
+	until := message.Now() + int64(p.o.ConnectTimeout)
 	if by > 0 {
-		cancel()
-		ctx, cancel = context.WithDeadline(context.Background(), message.WallTime(min(by, message.Now()+int64(p.o.ConnectTimeout))))
+		until = min(until, by)
 	}
+	//house:allow call a dial is rare where connections are kept, and net.Dialer takes its deadline so
+	ctx, cancel := context.WithDeadline(context.Background(), message.WallTime(until))
 	defer cancel()
 	nc, err := p.o.Dial(ctx, p.o.Address)
 	if err != nil {

@@ -73,7 +73,7 @@ func (cc *clientConn) await(c *Call) error {
 		}
 	}
 	cc.join(p)
-	cc.by = firstByteBy(c)
+	cc.by = c.answerBy(message.Now())
 	f := p.failure
 	if f == nil {
 		return cc.rd.fill(cc.by)
@@ -90,13 +90,13 @@ func (cc *clientConn) await(c *Call) error {
 	return nil
 }
 
-// firstByteBy is the moment by which the first byte of an answer must come if the request is
-// complete now.
-func firstByteBy(c *Call) int64 {
+// answerBy is the moment by which the head of an answer must come if the request is complete at
+// the moment now.
+func (c *Call) answerBy(now int64) int64 {
 	if c.FirstByte <= 0 {
 		return c.Deadline
 	}
-	by := message.Now() + int64(c.FirstByte)
+	by := now + int64(c.FirstByte)
 	if c.Deadline != 0 {
 		by = min(by, c.Deadline)
 	}
@@ -128,7 +128,7 @@ func (cc *clientConn) sendBody(x *message.Exchange, p *pump) *message.Failure {
 		}
 		piece, err := source.Next()
 		if isEOF(err) && left < 0 {
-			return cc.sendPiece(appendLastChunk(buf[:0], &x.Request.Trailer), within)
+			return cc.sendPiece(appendRequestEnd(buf[:0], &x.Request), within)
 		}
 		if err != nil {
 			return bodyFailure(bodyEnd(err))

@@ -61,6 +61,7 @@ func (rd *reader) grow(max int) bool {
 	b := make([]byte, min(2*len(rd.buf), max))
 	copy(b, rd.buf[:rd.w])
 	if rd.full != nil {
+		message.Poison(rd.full[:rd.w])
 		buffers.Put(rd.full)
 		rd.full = nil
 	}

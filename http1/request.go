@@ -120,11 +120,16 @@ func (p *requestParser) field(b []byte, at, cr int, x *message.Exchange, o *Serv
 		return message.ReasonNone
 	}
 	if f.id != 0 && f.id.Flags()&(message.FlagFraming|message.FlagSingle) != 0 {
+		// A tab beside the value is white space by RFC 9110 section 5.6.3, but some servers take it for a part of the coding and
+		// see a body of another length.
+		if f.id == message.TransferEncoding && bytes.IndexByte(b[at:cr], '\t') >= 0 {
+			return message.TransferEncodingInvalid
+		}
 		if reason := p.framing(f.id, b[f.value:f.value+f.valueLen]); reason != message.ReasonNone {
 			return reason
 		}
 	}
-	x.Request.Header.AddAt(f.id, uint32(at), f.nameLen, uint32(f.value), f.valueLen)
+	f.enter(&x.Request.Header, b, at, cr)
 	return message.ReasonNone
 }
 

@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"io"
+	"net"
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -15,13 +16,16 @@ func (c *serverConn) exchange() step {
 	x := &s.x
 	c.requests++
 	c.startBody()
-	x.Client.Peer, x.Client.Server = c.peer.Addr, c.peer.Server
+	x.Client = message.Client{Peer: c.peer.Addr, Server: c.peer.Server}
 	x.Interim = c
 	c.h.Serve(x)
 	keep := c.respond()
 	x.Times.End = message.Now()
 	if err := x.Response.Body.Close(); err != nil {
 		keep = false
+	}
+	if x.Response.Tunnel != nil { // it was run, or something else was answered instead
+		_ = x.Response.Tunnel.Close()
 	}
 	x.Outcome.Received = s.body.received
 	c.ended = x.Times.End
@@ -57,6 +61,7 @@ func (c *serverConn) startBody() {
 			s.body.keep = c.o.Trailers
 		}
 	}
+	c.began = false
 	if s.parser.expect && r.Protocol == message.HTTP11 {
 		s.body.expect = c
 	}
@@ -80,7 +85,10 @@ func (c *serverConn) refuse() {
 	x.Fail(&message.Failure{Reason: c.refused, Side: message.SideClient, Stage: message.StageRead})
 	x.Request.Body, x.Request.Length, x.Request.Upgrade = message.NoBody{}, 0, nil
 	c.s.body.framing = frameNone
-	x.Client.Peer, x.Client.Server = c.peer.Addr, c.peer.Server
+	if c.s.parser.end == 0 {
+		x.Request.Header.Reset() // fields are entered as they come, their bytes when all have come
+	}
+	x.Client = message.Client{Peer: c.peer.Addr, Server: c.peer.Server}
 	c.h.Serve(x)
 	x.Response.Close = true
 	c.respond()
@@ -136,12 +144,20 @@ func (c *serverConn) respond() (keep bool) {
 		c.tunnel()
 		return false
 	}
+	if c.s.parser.expect {
+		c.expecting.Lock()
+		c.began = true
+		c.expecting.Unlock()
+	}
 	keep = c.keepAlive()
 	f := responseFraming(x)
 	if f == frameClose {
 		keep = false
 	}
 	buf, err := appendResponseHead(c.s.wbuf[:0], x, f, keep, c.o.date.now())
+	if r.Status < 200 {
+		err = errNoStatus
+	}
 	if err != nil {
 		// A field that must not be written: nothing of the response has left yet.
 		x.Fail(&message.Failure{Reason: message.Internal, Side: message.SideInternal, Stage: message.StageWrite, Err: err})
@@ -152,6 +168,8 @@ func (c *serverConn) respond() (keep bool) {
 	}
 	return c.writeBody(buf, f) && keep
 }
+
+var errNoStatus = errors.New("the handler gave no final status")
 
 const internalError = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -178,8 +196,8 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 	r := &x.Response
 	buf := head
 	defer func() { c.s.wbuf = buf[:0] }()
-	ready, _ := r.Body.(readyBody)
-	left := r.Length
+	ready := readiness(r.Body)
+	left, slow := r.Length, false
 	for {
 		if len(buf) > 0 && (ready == nil || !ready.Ready() || len(buf) > bufferSize) {
 			if !c.send(buf) {
@@ -187,9 +205,15 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 			}
 			buf = buf[:0]
 		}
-		if f == frameLength && len(buf) == 0 && left >= spliceFrom && c.tcp != nil {
+		if f == frameLength && len(buf) == 0 && left >= spliceFrom && !slow && c.tcp != nil {
 			if b, ok := r.Body.(*responseBody); ok && b.canSplice() {
-				return c.splice(b, left)
+				n, err := b.spliceTo(&c.conn, left, c.o.WriteTimeout)
+				x.Outcome.Sent += n
+				if left -= n; err != nil {
+					return c.brokenBody(nil, f, err)
+				}
+				slow = true
+				continue
 			}
 		}
 		piece, err := r.Body.Next()
@@ -197,22 +221,34 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 			break
 		}
 		if err != nil {
-			return c.brokenBody(buf, err)
+			return c.brokenBody(buf, f, err)
 		}
 		x.Outcome.Sent += int64(len(piece))
-		if f == frameChunked {
-			buf = appendChunk(buf, piece)
-			continue
-		}
 		if f == frameLength {
 			if left -= int64(len(piece)); left < 0 {
-				return c.brokenBody(nil, errBodyLong)
+				return c.brokenBody(nil, f, errBodyLong)
 			}
 		}
-		buf = append(buf, piece...)
+		if len(piece) > bufferSize { // not from a read buffer: it is not copied
+			if f == frameChunked {
+				buf = append(appendHex(buf, uint64(len(piece))), '\r', '\n')
+			}
+			if !c.send(buf) || !c.send(piece) {
+				return false
+			}
+			if buf = buf[:0]; f == frameChunked {
+				buf = append(buf, '\r', '\n')
+			}
+			continue
+		}
+		if f == frameChunked {
+			buf = appendChunk(buf, piece)
+		} else {
+			buf = append(buf, piece...)
+		}
 	}
 	if f == frameLength && left > 0 {
-		return c.brokenBody(buf, errBodyShort)
+		return c.brokenBody(buf, f, errBodyShort)
 	}
 	if f == frameChunked {
 		var trailer *message.Header
@@ -227,6 +263,23 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 // readyBody is a body that can tell whether its next piece is there.
 type readyBody interface{ Ready() bool }
 
+// readiness returns what tells whether the next piece of b is there, or nil if nothing does.
+func readiness(b message.Body) readyBody {
+	switch b := b.(type) {
+	case *message.Bytes:
+		return alwaysReady{}
+	case readyBody:
+		return b
+	}
+	return nil
+}
+
+// alwaysReady stands for a body whose bytes are all there.
+type alwaysReady struct{}
+
+// Ready returns true.
+func (alwaysReady) Ready() bool { return true }
+
 var (
 	errBodyLong  = errors.New("body is longer than its Content-Length")
 	errBodyShort = errors.New("body is shorter than its Content-Length")
@@ -236,27 +289,32 @@ var (
 // system calls for each piece cost more than the copy.
 const spliceFrom = 64 << 10
 
-func (c *serverConn) splice(b *responseBody, left int64) bool {
-	n, err := b.spliceTo(&c.conn, left, c.o.WriteTimeout)
-	c.s.x.Outcome.Sent += n
-	if err != nil {
-		return c.brokenBody(nil, err)
-	}
-	return true
-}
-
 // brokenBody ends a response that cannot be completed: what was received is passed on, the
 // end is not, so that the client sees a message cut short and never a clean end.
-func (c *serverConn) brokenBody(buf []byte, err error) bool {
+func (c *serverConn) brokenBody(buf []byte, framed framing, err error) bool {
 	var f *message.Failure
 	if !errors.As(err, &f) {
 		f = &message.Failure{Reason: message.UpstreamBodyBroken, Side: message.SideUpstream, Stage: message.StageReceive, Err: err}
 	}
 	c.s.x.Fail(f)
+	c.broken = framed == frameClose
 	if len(buf) > 0 {
 		c.send(buf)
 	}
 	return false
+}
+
+// abort ends the connection with a reset: where the end of the connection is the end of the
+// body, an orderly end would make a body that was cut short look whole.
+func (c *serverConn) abort() {
+	nc := c.nc
+	if below, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		nc = below.NetConn() // TLS has an orderly end of its own
+	}
+	if s, ok := nc.(interface{ SetLinger(sec int) error }); ok {
+		_ = s.SetLinger(0)
+	}
+	_ = nc.Close()
 }
 
 // flush writes buf and keeps it as the session's write buffer.
@@ -281,7 +339,16 @@ func (c *serverConn) send(buf []byte) bool {
 	return true
 }
 
+var errAnswered = errors.New("the request was answered without its body")
+
+// sendContinue asks for the body. A pump may call it while the answer comes from another side,
+// and behind the head of the answer it must not stand.
 func (c *serverConn) sendContinue() error {
+	c.expecting.Lock()
+	defer c.expecting.Unlock()
+	if c.began {
+		return errAnswered
+	}
 	_, err := c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), c.o.WriteTimeout)
 	return err
 }
@@ -296,6 +363,10 @@ func (c *serverConn) WriteInterim(status int, h *message.Header) error {
 	if err != nil {
 		return err
 	}
+	if c.s.parser.expect {
+		c.expecting.Lock()
+		defer c.expecting.Unlock()
+	}
 	_, err = c.write(append(buf, '\r', '\n'), c.o.WriteTimeout)
 	return err
 }
@@ -307,6 +378,7 @@ func (c *serverConn) lingerClose() {
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
+	c.resume() // a pump that was interrupted has been joined
 	var sink [2 << 10]byte
 	by := message.Now() + int64(lingerTime)
 	for read := 0; read < lingerBytes; {

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -28,8 +29,11 @@ type responseParser struct {
 	keepAlive bool
 }
 
+// errHeadLarge says that a head has more bytes than the pool accepts.
+var errHeadLarge = errors.New("response head is too large")
+
 // readHead reads one response head, interim or final, into x.Response.Header.
-func (cc *clientConn) readHead(x *message.Exchange, c *Call, by int64) (responseHead, *message.Failure) {
+func (cc *clientConn) readHead(x *message.Exchange, c *Call) (responseHead, *message.Failure) {
 	var p responseParser
 	rd := &cc.rd
 	for {
@@ -46,13 +50,11 @@ func (cc *clientConn) readHead(x *message.Exchange, c *Call, by int64) (response
 		}
 		if rd.w == len(rd.buf) {
 			if rd.compact(); rd.w == len(rd.buf) && !rd.grow(cc.pool.o.MaxHeader) {
-				f := cc.invalid(errHead)
-				f.Reason = message.UpstreamResponseTooLarge
-				return p.head, f
+				return p.head, cc.invalid(errHeadLarge)
 			}
 		}
-		if err := rd.fill(by); err != nil {
-			return p.head, cc.failed(x, c, err)
+		if err := cc.await(c); err != nil {
+			return p.head, cc.failed(x, err)
 		}
 	}
 }
@@ -61,6 +63,9 @@ func (cc *clientConn) readHead(x *message.Exchange, c *Call, by int64) (response
 func (p *responseParser) parse(b []byte, x *message.Exchange, o *PoolOptions) (int, error) {
 	for {
 		end, reason := nextLine(b, p.at)
+		if end < 0 && len(b) >= o.MaxHeader || end >= o.MaxHeader {
+			return 0, errHeadLarge
+		}
 		if end < 0 {
 			return 0, nil
 		}
@@ -126,7 +131,7 @@ func (p *responseParser) field(b []byte, at, cr int, x *message.Exchange, o *Poo
 	case message.Connection:
 		p.connection(v)
 	}
-	x.Response.Header.AddAt(f.id, uint32(at), f.nameLen, uint32(f.value), f.valueLen)
+	f.enter(&x.Response.Header, b, at, cr)
 	return nil
 }
 
@@ -196,14 +201,10 @@ func (b *responseBody) Close() error {
 	}
 	b.cc = nil
 	clean := b.ended && b.failure == nil && b.keepConn && cc.rd.buffered() == 0
-	if cc.pump != nil {
-		if !cc.pump.finished() {
-			_ = cc.nc.Close() // the endpoint answered without hearing the request out
-			clean = false
-		}
-		if cc.stopPump(nil) != nil {
-			clean = false
-		}
+	if p := cc.pump; p != nil {
+		// The endpoint may have answered without hearing the request out.
+		clean = p.finished() && clean
+		clean = cc.stopPump(nil) == nil && clean
 	}
 	cc.rd.release()
 	if !clean {
@@ -227,14 +228,21 @@ const (
 	spliceSlow = 2 * time.Second
 )
 
-// spliceTo moves n bytes, or less where a peer is slow, to dst; it returns what it moved.
+// spliceTo moves n bytes, or less where a peer is slow, to dst; it returns what it moved. What
+// is missing of n without an error is for the caller to move by Next.
 func (b *body) spliceTo(dst *conn, n int64, within time.Duration) (int64, error) {
 	src := b.rd.c
 	moved := int64(0)
 	for moved < n && b.remain > 0 {
 		began := message.Now()
-		src.readBy = 0
-		src.armRead(b.deadline(began))
+		by := b.deadline(began)
+		if by != 0 {
+			src.readBy = 0 // the timer must not fire early here
+		}
+		src.armRead(by)
+		if src.interrupted.Load() {
+			return moved, b.fail(message.BodyTimeout, os.ErrDeadlineExceeded)
+		}
 		dst.armWrite(within)
 		b.limited.R, b.limited.N = src.tcp, min(n-moved, b.remain, spliceStep)
 		step := b.limited.N
@@ -242,7 +250,10 @@ func (b *body) spliceTo(dst *conn, n int64, within time.Duration) (int64, error)
 		moved += k
 		b.remain -= k
 		b.received += k
-		if isTimeout(err) && k > 0 && message.Now() < dst.writeBy {
+		if isTimeout(err) && !dst.writeFired(within) {
+			if k == 0 && src.readFired(by) {
+				return moved, b.cut(err)
+			}
 			break // the source is slow, but it goes on
 		}
 		if b.remain == 0 {
@@ -258,24 +269,23 @@ func (b *body) spliceTo(dst *conn, n int64, within time.Duration) (int64, error)
 	return moved, nil
 }
 
-// spliceFailed tells whose fault a broken splice is: the kernel reports one error for both.
+// spliceFailed tells whose fault a broken splice is: the kernel reports one error for both. A
+// timeout is the receiver's here. What the receiver had not taken yet is lost, so the body is
+// broken in any case.
 func (b *body) spliceFailed(err error) error {
-	if err != nil && b.rd.c.quietNow() && !isTimeout(err) {
-		f := &message.Failure{Reason: message.ClientClosed, Side: message.SideClient, Stage: message.StageWrite, Err: err}
-		if b.request {
-			f.Reason, f.Side, f.Stage = message.UpstreamReset, message.SideUpstream, message.StageSend
-		}
-		b.failure = f
-		return f
+	timeout := isTimeout(err)
+	if err == nil || !timeout && !b.rd.c.open() {
+		return b.cut(err)
 	}
-	if isTimeout(err) {
-		if b.request {
-			return b.fail(message.BodyTimeout, err)
-		}
-		return b.fail(message.UpstreamTimeoutIdle, err)
+	f := &message.Failure{Reason: message.ClientClosed, Side: message.SideClient, Stage: message.StageWrite, Err: err}
+	switch {
+	case b.request && timeout:
+		f.Reason, f.Side, f.Stage = message.UpstreamTimeoutFirstByte, message.SideUpstream, message.StageSend
+	case b.request:
+		f.Reason, f.Side, f.Stage = message.UpstreamReset, message.SideUpstream, message.StageSend
+	case timeout:
+		f.Reason = message.ClientTimeout
 	}
-	if b.request {
-		return b.fail(message.ClientClosed, err)
-	}
-	return b.fail(message.UpstreamBodyBroken, err)
+	b.failure = f
+	return f
 }

@@ -86,8 +86,17 @@ type serverConn struct {
 	requests int
 	next     step // what readable ended with
 	refused  message.Reason
-	one      [1]byte
-	onRead   func(uintptr) bool // readable, bound once
+	probed   bool // the socket was once found empty by asking
+	gone     bool // the client has ended the connection
+	broken   bool // the connection must not end in order
+
+	// expecting orders the "100 Continue", which a pump may send, and the answer. Only
+	// requests with Expect take it.
+	expecting sync.Mutex
+	began     bool // the final answer of a request with Expect has begun; guarded by expecting
+
+	one    [1]byte
+	onRead func(uintptr) bool // readable, bound once
 }
 
 // step is what a connection does next.
@@ -129,9 +138,22 @@ func (c *serverConn) serve() (linger bool) {
 			c.refuse()
 			return true
 		case stepClose:
-			return c.s != nil && c.s.body.framing != frameNone && !c.s.body.ended
+			if c.broken {
+				c.abort()
+				return false
+			}
+			return c.unread()
 		}
 	}
+}
+
+// unread reports whether the client may have sent what was not read: the rest of a body, or
+// requests behind one that was the last.
+func (c *serverConn) unread() bool {
+	if c.s == nil || c.gone {
+		return false
+	}
+	return c.s.body.framing != frameNone && !c.s.body.ended || c.s.rd.buffered() > 0 || !c.quietNow()
 }
 
 // wait waits until a head is complete or refused. An idle connection waits without a buffer.
@@ -151,6 +173,7 @@ func (c *serverConn) wait() step {
 			}
 		}
 		if !isTimeout(err) {
+			c.gone = true
 			return stepClose
 		}
 		if c.readFired(c.by) {
@@ -200,6 +223,8 @@ func (c *serverConn) waitStream() (step, error) {
 // have yet, which saves a system call for each request. While it runs it must not read from
 // the connection by other means nor close it.
 func (c *serverConn) readable(fd uintptr) bool {
+	c.held = fd
+	defer func() { c.held = 0 }()
 	for {
 		c.begin()
 		if !c.room() {
@@ -214,7 +239,7 @@ func (c *serverConn) readable(fd uintptr) bool {
 			return false
 		}
 		if err != nil {
-			c.next = stepClose
+			c.next, c.gone = stepClose, true
 			return true
 		}
 		rd.w += n
@@ -228,10 +253,13 @@ func (c *serverConn) readable(fd uintptr) bool {
 			c.next = next
 			return true
 		}
-		if n < len(space) { // the socket was emptied: whatever comes now wakes the wait
+		// The socket was emptied: whatever comes now wakes the wait. An end that came together
+		// with these bytes does not wake it any more, so once a connection it is asked for.
+		if n < len(space) && c.probed {
 			c.park()
 			return false
 		}
+		c.probed = c.probed || n < len(space)
 	}
 }
 

@@ -47,7 +47,7 @@ func (c *serverConn) tunnel() {
 	}
 	rd := &c.s.rd
 	early := append([]byte(nil), rd.buf[rd.r:rd.w]...)
-	rd.r = rd.w
+	rd.release() // a tunnel lives long
 	_ = c.nc.SetReadDeadline(time.Time{})
 	_ = c.nc.SetWriteDeadline(time.Time{})
 	received, sent, err := r.Tunnel.Run(c.nc, early)

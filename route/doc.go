@@ -18,12 +18,11 @@
 //
 // The canonical path of the exchange (message.AppendPath), without the parameters of its segments (`;v=1`), and with the escapes of visible ASCII
 // decoded, so that `/%40me` cannot evade the route of `/@me`. %2F is no separator; where reading it as one would select another route, the request is
-// ambiguous and refused, unless its route trusts its backend. A capture takes one segment that is not empty, a rest any number: `/old/*` matches
+// ambiguous and refused, unless its route trusts its backend; where it would select none, nothing is ambiguous. A capture takes one segment that is not empty, a rest any number: `/old/*` matches
 // `/old/`, and neither `/old` nor `/older`.
 //
 // # What it costs
 //
-// Exact patterns are one map lookup; the others are trees of segments, walked with a stack of bounded size. Each node of a tree is reached from one
-// parent only, so a walk visits no node twice, whatever the request: its cost is bounded by the patterns that overlap, and Build warns when the bound
-// is high. Nothing is allocated.
+// Exact patterns are one map lookup; the others are trees of segments. Each node of a tree is reached from one parent only, so a walk visits no node twice,
+// whatever the request: its cost is bounded by the patterns that overlap, and Build warns when the bound is high. Nothing is allocated.
 package route

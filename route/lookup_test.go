@@ -249,7 +249,8 @@ func TestLookup(t *testing.T) {
 			{"GET http://h/a%7Cb%22", "#6"},
 		}},
 		{"no pattern is any path", []string{"GET * /*", "* * /{rest...}"}, [][2]string{{"GET http://h/a/b", "#0"}, {"PUT http://h/a/b", "#1"}, {"PUT http://h/", "#1"}}},
-		{"method", []string{"* * /a", "GET * /a", "PUT,POST * /a", "PURGE * /a", "GET * /b", "HEAD * /b", "GET * /c", "* * /c"}, [][2]string{
+		{"method", []string{"* * /a", "GET * /a", "PUT,POST * /a", "PURGE * /a", "GET * /b", "HEAD * /b", "GET * /c", "* * /c", "GET * /c X-A: 1"}, [][2]string{
+			{"HEAD http://h/c\nX-A: 1", "#8"},
 			{"GET http://h/a", "#1"},
 			{"HEAD http://h/a", "#1"},
 			{"POST http://h/a", "#2"},

@@ -141,10 +141,11 @@ func pick[E any](c *chooser, from ...E) E { return from[c.n(len(from))] }
 func (c *chooser) pattern() string {
 	var b strings.Builder
 	for i := range 1 + c.n(4) {
+		capture := "{" + string(rune('p'+i)) + "}"
 		b.WriteByte('/')
-		b.WriteString(pick(c, "a", "b", "{"+string(rune('p'+i))+"}", "c", "%40", "é", "d%20d", "e%25", "f%2Fg"))
+		b.WriteString(pick(c, "a", "b", capture, capture, capture, "c", "%40", "é", "d%20d", "e%25", "f%2Fg"))
 	}
-	b.WriteString(pick(c, "", "", "/", "/*", "/{more...}"))
+	b.WriteString(pick(c, "", "", "", "", "/", "/*", "/{more...}"))
 	return b.String()
 }
 

@@ -56,7 +56,6 @@ type matcher struct {
 }
 
 func (m *matcher) lookup(x *message.Exchange) (e *entry, reason message.Reason, allow []byte) {
-	clear(x.Captures)
 	x.Captures = x.Captures[:0]
 	path := x.Request.Path
 	if len(path) == 0 || path[0] != '/' {

@@ -36,6 +36,8 @@ func TestNeverMatches(t *testing.T) {
 		{"a header is no parameter", []string{"* * /a x: 1", "* * /a ?x=1"}, nil},
 		{"one of two hosts", []string{"* a /x", "* a,b /x"}, []string{"1<0@a"}},
 		{"both hosts", []string{"* *.a,b /x", "* *.a /x", "* b,*.a /x"}, []string{"1<0", "2<0"}},
+		{"one host in two spellings", []string{"* a,A. /x"}, nil},
+		{"any value and a method before any method", []string{"GET * /a X-A: *", "* * /a X-A: 1"}, nil},
 		{"any host and one", []string{"* * /x", "* a /x"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

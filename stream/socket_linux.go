@@ -5,7 +5,7 @@ package stream
 import (
 	"io"
 	"syscall"
-	"unsafe"
+	"unsafe" //house:allow unsafe RawSyscall6 takes addresses as numbers; each is converted within the call, which keeps the slice alive
 )
 
 // The operations below run inside a syscall.RawConn callback, on sockets that Go has set
@@ -51,14 +51,25 @@ func Send(fd uintptr, p []byte) (n int, err error) {
 }
 
 // Quiet reports whether the socket is open and holds nothing to read: no data, no end of
-// stream, no error. It takes nothing from the socket.
+// stream, no error. It takes no data from the socket.
 func Quiet(fd uintptr) bool {
+	_, e := peek(fd)
+	return e == syscall.EAGAIN
+}
+
+// Open reports whether there is something to read or the peer may still send: no end of stream
+// and no error stands first. It takes no data from the socket.
+func Open(fd uintptr) bool {
+	n, e := peek(fd)
+	return e == syscall.EAGAIN || e == 0 && n > 0
+}
+
+func peek(fd uintptr) (n int, e syscall.Errno) {
 	var one [1]byte
 	for {
-		_, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&one[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
-		if e == syscall.EINTR {
-			continue
+		r, _, e := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&one[0])), 1, syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+		if e != syscall.EINTR {
+			return int(r), e
 		}
-		return e == syscall.EAGAIN
 	}
 }

@@ -43,14 +43,25 @@ func Send(fd uintptr, p []byte) (n int, err error) {
 }
 
 // Quiet reports whether the socket is open and holds nothing to read: no data, no end of
-// stream, no error. It takes nothing from the socket.
+// stream, no error. It takes no data from the socket.
 func Quiet(fd uintptr) bool {
+	_, err := peek(fd)
+	return err == syscall.EAGAIN
+}
+
+// Open reports whether there is something to read or the peer may still send: no end of stream
+// and no error stands first. It takes no data from the socket.
+func Open(fd uintptr) bool {
+	n, err := peek(fd)
+	return err == syscall.EAGAIN || err == nil && n > 0
+}
+
+func peek(fd uintptr) (n int, err error) {
 	var one [1]byte
 	for {
-		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		if err == syscall.EINTR {
-			continue
+		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		if err != syscall.EINTR {
+			return n, err
 		}
-		return err == syscall.EAGAIN
 	}
 }

@@ -18,9 +18,10 @@ type Flight struct {
 	backend  *Backend
 	endpoint *Endpoint // that is answering; nil without an answer
 	judged   bool      // the answer's status was held against the endpoint
-	retrying bool      // the try under way has taken from the budget
+	retrying bool      // the try under way is a retry
+	charged  bool      // it was taken from the budget
 	replayed bool
-	retries  int // tries that were taken from the budget
+	retries  int // so far, without the replay
 	query    balance.Query
 	call     Call
 	failure  message.Failure // what Do returns, so that the transport's own may be shared
@@ -167,8 +168,7 @@ func (b *Backend) next(x *message.Exchange, f *Flight, slot int, failure *messag
 	v := b.retry.decide(&try{
 		failure: failure, status: x.Response.Status, reused: f.call.Reused, replayed: f.replayed,
 		repeats: b.retry.repeatable(x.Request.Method), left: b.retry.attempts - f.retries,
-		// While the body is still being sent it belongs to the transport, and whether it is kept is not known.
-		kept: !x.Request.Pumping && f.body.replayable(),
+		kept: f.body.replayable(x.Request.Pumping),
 	})
 	if v == giveUp || x.Deadline != 0 && x.Deadline-now < minTryTime {
 		return -1
@@ -186,9 +186,14 @@ func (b *Backend) next(x *message.Exchange, f *Flight, slot int, failure *messag
 	if other < 0 {
 		return -1
 	}
-	if !b.budget.take(b.inFlight() + 1) {
-		b.metrics.exhausted.Inc(f.Shard)
-		return -1
+	// The budget keeps retries from multiplying the work of the endpoints. One of which nothing was sent makes no work twice; charging it
+	// would only fail the requests that a stopped endpoint had been picked for, all at once, before anyone knew that it had stopped.
+	if failure == nil || failure.Retry != message.RetryUnsent {
+		if !b.budget.take(b.inFlight() + 1) {
+			b.metrics.exhausted.Inc(f.Shard)
+			return -1
+		}
+		f.charged = true
 	}
 	f.retrying = true
 	f.retries++
@@ -201,7 +206,10 @@ func (b *Backend) settle(f *Flight, saved bool) {
 		return
 	}
 	f.retrying = false
-	b.budget.give()
+	if f.charged {
+		f.charged = false
+		b.budget.give()
+	}
 	if saved {
 		b.metrics.saved.Inc(f.Shard)
 	} else {
@@ -259,7 +267,7 @@ func (f *Flight) Finish(x *message.Exchange) {
 		}
 	}
 	f.backend, f.endpoint = nil, nil
-	f.judged, f.retrying, f.replayed, f.retries = false, false, false, 0
+	f.judged, f.replayed, f.retries = false, false, 0
 	f.query.Tried.Reset()
 	f.call = Call{}
 	f.failure = message.Failure{}

@@ -65,10 +65,12 @@ type RetryOptions struct {
 	Timeout  bool // no first byte in time
 	Statuses []StatusRange
 	PerTry   time.Duration // bounds one try up to the head of the answer; 0 means no bound
-	Budget   float64       // retries in flight as a share of the backend's requests in flight
-	Floor    int           // retries that may be in flight whatever the budget
-	Methods  []string      // may be repeated besides GET, HEAD, OPTIONS, PUT and DELETE
-	MaxBody  int64         // bytes of a request body that are kept for a retry
+	// Budget bounds the retries under way as a share of the backend's requests in flight. Retries of requests of which nothing was sent,
+	// because no connection could be made, cost nothing.
+	Budget  float64
+	Floor   int      // retries that may be in flight whatever the budget
+	Methods []string // may be repeated besides GET, HEAD, OPTIONS, PUT and DELETE
+	MaxBody int64    // bytes of a request body that are kept for a retry
 	// MaxKept bounds the bytes of request bodies that the backend keeps for retries, all requests together.
 	MaxKept int64
 }

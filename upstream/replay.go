@@ -63,6 +63,7 @@ type replayBody struct {
 	at        int64 // bytes of kept that this try has had
 	lastGiven bool  // this try has had last
 	committed atomic.Bool
+	pulled    atomic.Bool // source has nothing left, and nothing but at, lastGiven and committed changes any more
 }
 
 // open begins to stand for a body of the given length.
@@ -70,8 +71,11 @@ func (r *replayBody) open(source message.Body, length int64, store *bodyStore, m
 	r.source, r.store, r.max, r.left = source, store, maxBytes, length
 }
 
-// replayable reports whether everything that was pulled is still there.
-func (r *replayBody) replayable() bool { return r.source == nil || !r.lost }
+// replayable reports whether everything that was pulled is still there. pulling says that a transport may still be pulling; then it is only known
+// once the whole body was pulled, after which the transport changes nothing here any more.
+func (r *replayBody) replayable(pulling bool) bool {
+	return r.source == nil || (!pulling || r.pulled.Load()) && !r.lost
+}
 
 // rewind makes the next try begin with the first byte. It must be replayable, and no transport may be pulling.
 func (r *replayBody) rewind() { r.at, r.lastGiven = 0, false }
@@ -98,6 +102,7 @@ func (r *replayBody) close() {
 	r.source, r.store, r.blocks, r.last, r.end = nil, nil, blocks[:0], nil, nil
 	r.left, r.lost, r.at, r.lastGiven = 0, false, 0, false
 	r.committed.Store(false)
+	r.pulled.Store(false)
 }
 
 // forget gives the blocks back.
@@ -132,19 +137,21 @@ func (r *replayBody) Next() ([]byte, error) {
 func (r *replayBody) pull() ([]byte, error) {
 	if r.left == 0 {
 		// The length says that this was all. Not asking the client's body for its end keeps the last piece valid for another try.
-		r.end = io.EOF
 		return nil, io.EOF
 	}
 	r.keepLast()
 	piece, err := r.source.Next()
 	if err != nil {
 		r.end = err
+		r.pulled.Store(true)
 		return nil, err
 	}
-	if r.left > 0 {
-		r.left = max(0, r.left-int64(len(piece)))
-	}
 	r.last, r.lastGiven = piece, true
+	if r.left > 0 {
+		if r.left = max(0, r.left-int64(len(piece))); r.left == 0 {
+			r.pulled.Store(true)
+		}
+	}
 	return piece, nil
 }
 

@@ -97,7 +97,7 @@ func TestReplay(t *testing.T) {
 			if whole {
 				break
 			}
-			if !r.replayable() {
+			if !r.replayable(false) {
 				losses++
 				if len(got) <= bound && length <= bound {
 					t.Fatalf("round %d: a body of %d bytes (length %d) is lost after %d", round, len(content), length, len(got))
@@ -134,7 +134,7 @@ func TestReplayOfOnePiece(t *testing.T) {
 		if _, err := r.Next(); err != io.EOF {
 			t.Fatalf("after the piece: %v, want EOF", err)
 		}
-		if !r.replayable() {
+		if !r.replayable(false) {
 			t.Fatal("not replayable")
 		}
 		r.rewind()
@@ -169,8 +169,8 @@ func TestReplayBounds(t *testing.T) {
 				length = int64(test.length)
 			}
 			r.open(&lender{pieces: cut(pattern(test.length), sized(1000))}, length, store, 65536)
-			if n := drain(&r); n != test.length || r.replayable() != test.kept || store.held.Load() > 65536 {
-				t.Errorf("%d of %d bytes passed (known %v), replayable %v, %d held", n, test.length, test.known, r.replayable(), store.held.Load())
+			if n := drain(&r); n != test.length || r.replayable(false) != test.kept || store.held.Load() > 65536 {
+				t.Errorf("%d of %d bytes passed (known %v), replayable %v, %d held", n, test.length, test.known, r.replayable(false), store.held.Load())
 			}
 			if !test.kept && store.held.Load() != 0 {
 				t.Errorf("%d bytes held of a body that cannot be repeated", store.held.Load())
@@ -187,7 +187,7 @@ func TestReplayBounds(t *testing.T) {
 			if n := drain(&bodies[i]); n != 2*blockSize {
 				t.Errorf("body %d passed %d bytes", i, n)
 			}
-			if bodies[i].replayable() {
+			if bodies[i].replayable(false) {
 				kept++
 			}
 		}
@@ -242,8 +242,8 @@ func TestReplayCommit(t *testing.T) {
 				t.Errorf("pulling %v: got %v, %v; want the rest of the body", pulling, piece, err)
 			}
 		}
-		if _, err := r.Next(); err != io.EOF || r.replayable() || store.held.Load() != 0 {
-			t.Errorf("pulling %v: %v at the end, replayable %v, %d held", pulling, err, r.replayable(), store.held.Load())
+		if _, err := r.Next(); err != io.EOF || r.replayable(false) || store.held.Load() != 0 {
+			t.Errorf("pulling %v: %v at the end, replayable %v, %d held", pulling, err, r.replayable(false), store.held.Load())
 		}
 		r.close()
 	}
@@ -265,7 +265,7 @@ func TestReplayPassesOnWhatCodecsAsk(t *testing.T) {
 	if r.Source() != source {
 		t.Error("a body too large to keep is not handed out")
 	}
-	if r.replayable() {
+	if r.replayable(false) {
 		t.Error("a body that was handed out counts as replayable")
 	}
 	r.close()

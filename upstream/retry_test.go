@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"fmt"
+	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -151,7 +153,8 @@ func TestDo(t *testing.T) {
 		{"broken answer", "GET", nil, fails(brokenFailure), answers(200), "1 0", message.UpstreamResponseInvalid, 0},
 		{"client gone", "PUT", nil, fails(clientFailure), answers(200), "1 0", message.ClientClosed, 0},
 		{"no attempts", "GET", func(o *Options) { o.Retry.Attempts = 0 }, fails(refusedFailure), answers(200), "1 0", message.UpstreamConnectRefused, 0},
-		{"no budget", "GET", func(o *Options) { o.Retry.Floor, o.Retry.Budget = 0, 0 }, fails(refusedFailure), answers(200), "1 0", message.UpstreamConnectRefused, 0},
+		{"no budget", "GET", func(o *Options) { o.Retry.Floor, o.Retry.Budget = 0, 0 }, fails(resetFailure), answers(200), "1 0", message.UpstreamReset, 0},
+		{"nothing sent costs no budget", "GET", func(o *Options) { o.Retry.Floor, o.Retry.Budget = 0, 0 }, fails(refusedFailure), answers(200), "1 1", 0, 200},
 		{"status passes", "GET", nil, answers(503), answers(200), "1 0", 0, 503},
 		{"status", "GET", on5xx, answers(503), answers(200), "1 1", 0, 200},
 		{"status, POST", "POST", on5xx, answers(503), answers(200), "1 0", 0, 503},
@@ -260,15 +263,53 @@ func TestStatusRetryClosesTheAnswer(t *testing.T) {
 	}
 }
 
-// TestNoStatusRetryWhileSending: while the request's body is under way nobody may look at what is kept of it.
-func TestNoStatusRetryWhileSending(t *testing.T) {
-	g := newGroup(t, func(o *Options) { o.Retry.Statuses = []StatusRange{{503, 503}} }, func(x *message.Exchange, c *Call) *message.Failure {
-		x.Request.Pumping = true
-		return answers(503)(x, c)
-	}, answers(200))
-	if failure, x := g.send("PUT"); failure != nil || x.Response.Status != 503 || g.calls() != "1 0" {
-		t.Errorf("failure %v, status %d, calls %s: want the 503 passed on", failure, x.Response.Status, g.calls())
+// TestStatusRetryWhileSending: an answer that comes while a second goroutine still sends the body is dropped only if all of the body has been
+// pulled, so that it is known to be kept.
+func TestStatusRetryWhileSending(t *testing.T) {
+	for _, test := range []struct {
+		pulls int
+		want  string
+	}{{1, "1 0"}, {3, "1 1"}} {
+		g := newGroup(t, func(o *Options) { o.Retry.Statuses = []StatusRange{{503, 503}} }, func(x *message.Exchange, c *Call) *message.Failure {
+			for range test.pulls {
+				if _, err := x.Request.Body.Next(); err != nil {
+					t.Error(err)
+				}
+			}
+			pumping, done := x.Request.Body, make(chan struct{})
+			x.Request.Pumping = true
+			begun := make(chan struct{})
+			go func() {
+				close(begun)
+				_, _ = pumping.Next()
+				close(done)
+			}()
+			<-begun
+			x.Response.Status, x.Response.Body = 503, joiner{done, x}
+			return nil
+		}, answers(200))
+		x := newExchange("PUT")
+		x.Request.Body, x.Request.Length = &lender{pieces: cut(pattern(30), func() int { return 10 })}, 30
+		var f Flight
+		if failure := g.Do(x, &f); failure != nil || g.calls() != test.want {
+			t.Errorf("%d of 3 pieces pulled: failure %v, calls %s, want %s", test.pulls, failure, g.calls(), test.want)
+		}
+		_ = x.Response.Body.Close()
+		f.Finish(x)
 	}
+}
+
+// joiner is the body of an answer whose Close waits for the goroutine that sends the request, as codecs do.
+type joiner struct {
+	done chan struct{}
+	x    *message.Exchange
+}
+
+func (joiner) Next() ([]byte, error) { return nil, io.EOF }
+func (j joiner) Close() error {
+	<-j.done
+	j.x.Request.Pumping = false
+	return nil
 }
 
 func TestDeadline(t *testing.T) {
@@ -376,7 +417,7 @@ func TestBudgetHoldsUnderLoad(t *testing.T) {
 		}
 	}
 	for _, tr := range g.transports {
-		tr.answer = fails(refusedFailure)
+		tr.answer = fails(resetFailure)
 	}
 	if failure, x := g.send("GET"); failure == nil || x.Outcome.Attempts != 1 {
 		t.Errorf("failure %v after %d attempts: want none beyond the budget", failure, x.Outcome.Attempts)
@@ -386,5 +427,39 @@ func TestBudgetHoldsUnderLoad(t *testing.T) {
 	}
 	for i := range flights {
 		flights[i].Finish(exchanges[i])
+	}
+}
+
+// TestEndpointStoppedUnderLoad: forty requests lose their endpoint in the same moment. None fails, though they are many more than the budget of
+// retries: they were under way on connections that had been used before, and on new ones nothing can be sent.
+func TestEndpointStoppedUnderLoad(t *testing.T) {
+	const clients = 40
+	var refused sync.WaitGroup
+	refused.Add(clients)
+	g := newGroup(t, func(o *Options) {
+		o.Algorithm, o.Outlier.Consecutive = "least_request", 0
+		o.Retry.Budget = 0 // and the floor of 3
+	}, func(x *message.Exchange, c *Call) *message.Failure {
+		if c.Reused = !c.Fresh; c.Reused {
+			return fails(raceFailure)(x, c)
+		}
+		refused.Done()
+		refused.Wait() // all are refused at once
+		return fails(refusedFailure)(x, c)
+	}, answers(200))
+	for range 2 * clients { // so that all begin at the first
+		g.endpoints[1].load.Begin()
+	}
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			if failure, x := g.send("GET"); failure != nil || x.Outcome.Attempts != 3 {
+				t.Errorf("%v after %d attempts, want success after 3", failure, x.Outcome.Attempts)
+			}
+		})
+	}
+	wg.Wait()
+	if s := g.Snapshot(); s.Replays != clients || s.RetriesSaved != clients || s.RetriesDenied != 0 {
+		t.Errorf("status %+v", s)
 	}
 }
