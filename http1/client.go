@@ -3,7 +3,6 @@ package http1
 import (
 	"errors"
 	"io"
-	"sync"
 	"syscall"
 	"time"
 
@@ -54,29 +53,28 @@ const (
 // errStale says that a pooled connection had ended, or had said something, before it was used.
 var errStale = errors.New("pooled connection was closed by the endpoint")
 
-// outBuf is a pooled buffer in which a request is put together.
-type outBuf struct{ b []byte }
-
-var outBufs = sync.Pool{New: func() any { return &outBuf{b: make([]byte, 0, 4<<10)} }} // read-only: a pool, see buffers
-
 // Do sends x.Request and reads the head of the response into x.Response, whose Body then
 // borrows the connection until Close. A failure says whether a retry is safe; x.Response is
 // empty then.
 func (p *Pool) Do(x *message.Exchange, c *Call) *message.Failure {
-	out := outBufs.Get().(*outBuf)
-	defer func() {
-		if cap(out.b) <= 64<<10 {
-			outBufs.Put(out)
-		}
-	}()
+	l := leases.Get().(*lease)
+	failure := p.do(x, c, l)
+	if failure != nil {
+		l.put()
+	}
+	return failure
+}
+
+// do is Do; l goes with the response, or stays the caller's after a failure.
+func (p *Pool) do(x *message.Exchange, c *Call, l *lease) *message.Failure {
 	if !legalTarget(x.Request.Path) || !legalTarget(x.Request.Query) || !legalTarget(x.Request.Host) {
 		return internalFailure(errFieldInvalid)
 	}
 	var err error
-	if out.b, err = appendRequestHead(out.b[:0], x); err != nil {
+	if l.out, err = appendRequestHead(l.out[:0], x); err != nil {
 		return internalFailure(err)
 	}
-	left, err := appendFirstPieces(out, x)
+	left, err := appendFirstPieces(l, x)
 	if err != nil {
 		return bodyFailure(err)
 	}
@@ -85,7 +83,7 @@ func (p *Pool) Do(x *message.Exchange, c *Call) *message.Failure {
 		if failure != nil {
 			return failure
 		}
-		failure = cc.exchange(x, c, out.b, left)
+		failure = cc.exchange(x, c, l, left)
 		if failure == nil {
 			return nil
 		}
@@ -128,44 +126,44 @@ func bodyFailure(err error) *message.Failure {
 
 // appendFirstPieces appends to the head what is there of the body, so that both go out in one
 // write. left is what is missing of the body: bytes, or LengthUnknown.
-func appendFirstPieces(out *outBuf, x *message.Exchange) (left int64, err error) {
+func appendFirstPieces(l *lease, x *message.Exchange) (left int64, err error) {
 	r := &x.Request
 	if r.Length == 0 {
 		return 0, nil
 	}
 	ready := readiness(r.Body)
-	for left = r.Length; left != 0 && ready != nil && ready.Ready() && len(out.b) < bufferSize; {
+	for left = r.Length; left != 0 && ready != nil && ready.Ready() && len(l.out) < bufferSize; {
 		piece, err := r.Body.Next()
 		if isEOF(err) && left < 0 {
-			out.b = appendRequestEnd(out.b, r)
+			l.out = appendRequestEnd(l.out, r)
 			return 0, nil
 		}
 		if err != nil {
 			return left, bodyEnd(err)
 		}
 		if left < 0 {
-			out.b = appendChunk(out.b, piece)
+			l.out = appendChunk(l.out, piece)
 			continue
 		}
 		if left -= int64(len(piece)); left < 0 {
 			return left, internalFailure(errBodyLong)
 		}
-		out.b = append(out.b, piece...)
+		l.out = append(l.out, piece...)
 	}
 	return left, nil
 }
 
-// exchange sends the request and reads the response head. left is what request lacks of the body.
-func (cc *clientConn) exchange(x *message.Exchange, c *Call, request []byte, left int64) *message.Failure {
+// exchange sends the request in l.out and reads the response head. left is what it lacks of the body.
+func (cc *clientConn) exchange(x *message.Exchange, c *Call, l *lease, left int64) *message.Failure {
 	cc.rd.c = &cc.conn
-	cc.rd.take()
+	cc.rd.borrow(l)
 	cc.body = responseBody{cc: cc}
 	cc.pump, cc.seen = nil, false
 	if c.Begun == 0 {
 		c.Begun = message.Now()
 	}
 	cc.by = c.answerBy(c.Begun)
-	if err := cc.sendAndWait(x, c, request, left); err != nil {
+	if err := cc.sendAndWait(x, c, l.out, left); err != nil {
 		return cc.failed(x, err)
 	}
 	for interims := 0; ; interims++ {
@@ -331,7 +329,8 @@ func (cc *clientConn) accept(x *message.Exchange, h *responseHead) *message.Fail
 		rd: &cc.rd, wait: cc.pool.o.ProgressTimeout, until: x.Deadline,
 		trailer: &r.Trailer, tlimit: maxTrailers, framing: h.framing, remain: h.length,
 	}
-	b.keepConn = h.keep
+	// After a handshake that failed, one side may still believe in the other protocol.
+	b.keepConn = h.keep && x.Request.Upgrade == nil
 	r.Length = h.length
 	if h.framing == frameNone || h.framing == frameLength && h.length == 0 {
 		b.ended = true
@@ -363,7 +362,7 @@ var errUpgrade = errors.New("101 without an upgrade that was asked for")
 func (cc *clientConn) abandon(x *message.Exchange) {
 	cc.stopPump(x)
 	_ = cc.nc.Close()
-	cc.rd.release()
+	cc.rd.detach()
 	x.Response.Header.Reset()
 	x.Response.Trailer.Reset()
 	x.Response.Status, x.Response.Length, x.Response.Body = 0, 0, message.NoBody{}

@@ -129,6 +129,7 @@ func (p *proxy) last() ended {
 
 // Serve implements message.Handler.
 func (p *proxy) Serve(x *message.Exchange) {
+	x.State = nil
 	if x.Outcome.Reason != message.ReasonNone {
 		answerReason(x)
 		return
@@ -216,7 +217,6 @@ func post(path, body string, fields ...string) string {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
-
 
 // want compares the status and body of a response.
 func want(t *testing.T, r *testnet.Response, status int, body string) {

@@ -8,36 +8,60 @@ import (
 
 const bufferSize = 16 << 10
 
-// buffers holds read buffers. A connection has one only while a message is being read or a
-// piece of it is lent out.
-//
-// It is read-only state of the package in the sense that matters: what is in a pool carries no
-// meaning from one user to the next.
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
-
-// reader is the read buffer of a connection: buf[r:w] has arrived and is not consumed.
-type reader struct {
-	c    *conn
-	buf  []byte
-	full *[bufferSize]byte // what goes back to the pool
-	r, w int
+// lease is the memory of one exchange with an endpoint: out holds the request while it is put
+// together and sent, in what is read of the response.
+type lease struct {
+	in  [bufferSize]byte
+	out []byte
 }
 
-func (rd *reader) take() {
+// leases is read-only in the sense that matters: what is in a pool carries no meaning from one
+// user to the next.
+var leases = sync.Pool{New: func() any { return &lease{out: make([]byte, 0, 4<<10)} }}
+
+func (l *lease) put() {
+	if cap(l.out) > 64<<10 {
+		l.out = make([]byte, 0, 4<<10)
+	}
+	leases.Put(l)
+}
+
+// reader is the read buffer of a connection: buf[r:w] has arrived and is not consumed. A
+// connection has a buffer only while a message is being read or a piece of it is lent out.
+type reader struct {
+	c     *conn
+	buf   []byte
+	lease *lease // whose memory buf is, on the side of endpoints
+	r, w  int
+}
+
+// take gives the reader a buffer, if it has none.
+func (rd *reader) take(b *[bufferSize]byte) {
 	if rd.buf == nil {
-		rd.full = buffers.Get().(*[bufferSize]byte)
-		rd.buf = rd.full[:]
+		rd.buf = b[:]
 		rd.r, rd.w = 0, 0
 	}
 }
 
+// borrow gives the reader the buffer of a lease, which release gives back.
+func (rd *reader) borrow(l *lease) {
+	rd.take(&l.in)
+	rd.lease = l
+}
+
 // release gives the buffer back. Every slice of it is dead afterwards.
 func (rd *reader) release() {
-	if rd.full != nil {
-		message.Poison(rd.full[:rd.w])
-		buffers.Put(rd.full)
+	l := rd.lease
+	rd.detach()
+	if l != nil {
+		l.put()
 	}
-	rd.buf, rd.full, rd.r, rd.w = nil, nil, 0, 0
+}
+
+// detach is release, but for the lease, which stays with whoever borrowed it.
+func (rd *reader) detach() {
+	message.Poison(rd.buf[:rd.w])
+	rd.buf, rd.lease, rd.r, rd.w = nil, nil, 0, 0
 }
 
 func (rd *reader) buffered() int { return rd.w - rd.r }
@@ -60,11 +84,7 @@ func (rd *reader) grow(max int) bool {
 	}
 	b := make([]byte, min(2*len(rd.buf), max))
 	copy(b, rd.buf[:rd.w])
-	if rd.full != nil {
-		message.Poison(rd.full[:rd.w])
-		buffers.Put(rd.full)
-		rd.full = nil
-	}
+	message.Poison(rd.buf[:rd.w])
 	rd.buf = b
 	return true
 }

@@ -66,12 +66,13 @@ type Peer struct {
 type session struct {
 	x      message.Exchange
 	rd     reader
+	buf    [bufferSize]byte // what rd reads into
 	wbuf   []byte
 	parser requestParser
 	body   body
 }
 
-// sessions is a pool, see buffers: read-only in that what it holds has no meaning.
+// sessions is read-only in the sense that matters: it is a pool, see leases.
 var sessions = sync.Pool{New: func() any { return &session{wbuf: make([]byte, 0, 4<<10)} }}
 
 // serverConn serves one client connection. One goroutine runs it.
@@ -281,7 +282,7 @@ func (c *serverConn) begin() {
 		c.s.parser = requestParser{}
 	}
 	c.s.rd.c = &c.conn
-	c.s.rd.take()
+	c.s.rd.take(&c.s.buf)
 }
 
 // release gives the session back.

@@ -60,6 +60,12 @@ type host struct {
 	wild bool
 }
 
+// Grow makes room for n more routes.
+func (b *Builder[T]) Grow(n int) {
+	b.routes = slices.Grow(b.routes, n)
+	b.listed = slices.Grow(b.listed, n)
+}
+
 // AddRoute adds a route behind those added before; the order is that of the file, the last criterion of precedence. It returns an *Error if the
 // route cannot be understood; the builder is then as before.
 func (b *Builder[T]) AddRoute(r Route[T]) error {
