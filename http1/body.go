@@ -168,7 +168,7 @@ func (b *body) fail(r message.Reason, err error) error {
 	f := &message.Failure{Reason: r, Side: message.SideUpstream, Stage: message.StageReceive, Err: err}
 	if b.request {
 		f.Side, f.Stage = message.SideClient, message.StageRead
-	} else if r == message.ChunkInvalid || r == message.HeaderInvalid || r == message.LineEndInvalid {
+	} else if r != message.UpstreamTimeoutIdle && r != message.RouteTimeout {
 		f.Reason = message.UpstreamBodyBroken
 	}
 	b.failure = f
@@ -288,14 +288,14 @@ func parseChunkSize(l []byte) (int64, bool) {
 		case c|0x20 >= 'a' && c|0x20 <= 'f':
 			c = c | 0x20 - 'a' + 10
 		default:
-			return n, i > 0 && c == ';' && legalValue(l[i:])
+			return n, i > 0 && c == ';' && message.LegalValue(l[i:])
 		}
 		if n >= 1<<58 {
 			return 0, false
 		}
 		n = n<<4 | int64(c)
 	}
-	return n, i > 0 && (i == len(l) || l[i] == ';' && legalValue(l[i:]))
+	return n, i > 0 && (i == len(l) || l[i] == ';' && message.LegalValue(l[i:]))
 }
 
 // trailerLine enters one trailer field, or ends the body at the empty line.
@@ -379,7 +379,7 @@ func appendLastChunk(dst []byte, trailer *message.Header, only []message.Name) [
 	if trailer != nil {
 		for i := range trailer.Len() {
 			f := trailer.At(i)
-			if trailerAllowed(f.ID, f.Name) && wanted(only, f.ID, f.Name) && message.ValidToken(f.Name) && legalValue(f.Value) {
+			if trailerAllowed(f.ID, f.Name) && wanted(only, f.ID, f.Name) && message.ValidToken(f.Name) && message.LegalValue(f.Value) {
 				dst = appendField(dst, f.Name, f.Value)
 			}
 		}

@@ -181,7 +181,7 @@ func (cc *clientConn) exchange(x *message.Exchange, c *Call, l *lease, left int6
 			return cc.invalid(errInterims)
 		}
 		if head.status != 100 && x.Interim != nil {
-			if !removeConnectionFields(&x.Response.Header) {
+			if head.fields && !removeConnectionFields(&x.Response.Header) {
 				return cc.invalid(errHead)
 			}
 			if err := x.Interim.WriteInterim(head.status, &x.Response.Header); err != nil {
@@ -317,7 +317,7 @@ func (cc *clientConn) invalid(err error) *message.Failure {
 // accept makes the response of a complete head.
 func (cc *clientConn) accept(x *message.Exchange, h *responseHead) *message.Failure {
 	r := &x.Response
-	if !removeConnectionFields(&r.Header) {
+	if h.fields && !removeConnectionFields(&r.Header) {
 		return cc.invalid(errHead)
 	}
 	r.Status = h.status
@@ -336,7 +336,7 @@ func (cc *clientConn) accept(x *message.Exchange, h *responseHead) *message.Fail
 		b.ended = true
 	}
 	r.Body = b
-	if cc.pump != nil && cc.pump.finished() {
+	if cc.pump != nil && cc.settlePump() {
 		failure := cc.stopPump(x)
 		if failure != nil && failure.Side == message.SideClient {
 			return failure

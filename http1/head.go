@@ -28,7 +28,7 @@ func appendFields(dst []byte, h *message.Header, skip message.Flag) ([]byte, err
 		if f.ID.Flags()&skip != 0 {
 			continue
 		}
-		if !legalValue(f.Value) || f.ID == 0 && !message.ValidToken(f.Name) {
+		if !message.LegalValue(f.Value) || f.ID == 0 && !message.ValidToken(f.Name) {
 			return dst, errFieldInvalid
 		}
 		dst = append(dst, f.Name...)

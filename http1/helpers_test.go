@@ -143,7 +143,11 @@ func (p *proxy) Serve(x *message.Exchange) {
 
 func (p *proxy) forward(x *message.Exchange) {
 	call := p.call
-	if f := p.pool.Do(x, &call); f != nil {
+	p.try(x, &call)
+}
+
+func (p *proxy) try(x *message.Exchange, call *Call) {
+	if f := p.pool.Do(x, call); f != nil {
 		x.State = f
 		x.Fail(f)
 		answerReason(x)

@@ -2,7 +2,6 @@ package http1
 
 import (
 	"bytes"
-	"encoding/binary"
 
 	"github.com/sluice-gateway/sluice/message"
 )
@@ -61,7 +60,7 @@ func parseField(b []byte, at, end int) (f line, reason message.Reason) {
 	for e > v && (l[e-1] == ' ' || l[e-1] == '\t') {
 		e--
 	}
-	if !legalValue(l[v:e]) {
+	if !message.LegalValue(l[v:e]) {
 		return f, message.HeaderValueInvalid
 	}
 	return line{id: message.Lookup(l[:n]), nameLen: n, value: at + v, valueLen: e - v}, message.ReasonNone
@@ -75,23 +74,6 @@ func (f *line) enter(h *message.Header, b []byte, at, cr int) {
 
 // maxNameLen bounds a field name; nothing sensible comes near it.
 const maxNameLen = 1024
-
-// legalValue is message.IndexInvalidValue(b) < 0, eight bytes at a time: a byte below 0x20 or
-// equal to 0x7F makes the fast test fail, and the table decides (a tab is legal).
-func legalValue(b []byte) bool {
-	const ones, highs = 0x0101010101010101, 0x8080808080808080
-	for len(b) >= 8 {
-		w := binary.LittleEndian.Uint64(b)
-		low := (w - ones*0x20) & ^w & highs
-		del := w ^ ones*0x7F
-		del = (del - ones) & ^del & highs
-		if low|del != 0 {
-			return message.IndexInvalidValue(b) < 0
-		}
-		b = b[8:]
-	}
-	return message.IndexInvalidValue(b) < 0
-}
 
 // parseLength reads a Content-Length: one plain decimal number (RFC 9112 section 6.3 item 5).
 func parseLength(b []byte) (int64, bool) {
@@ -127,6 +109,34 @@ func parseVersion(b []byte) (known message.Protocol, ok bool) {
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// connectionOptions is what the Connection fields of a message say.
+type connectionOptions struct {
+	close     bool
+	keepAlive bool
+	upgrade   bool
+	fields    bool // fields are listed, which belong to this connection only
+}
+
+func (o *connectionOptions) read(v []byte) {
+	for {
+		token, rest, ok := message.NextElement(v)
+		if !ok {
+			return
+		}
+		v = rest
+		switch {
+		case message.EqualFold(token, "keep-alive"):
+			o.keepAlive = true
+		case message.EqualFold(token, "close"):
+			o.close = true
+		case message.EqualFold(token, "upgrade"):
+			o.upgrade = true
+		default:
+			o.fields = true
+		}
+	}
+}
 
 // maxConnectionTokens bounds what a Connection field may list: removing is tokens times fields.
 const maxConnectionTokens = 32

@@ -38,7 +38,7 @@ func summary(x *message.Exchange, p *requestParser) string {
 	for _, flag := range []struct {
 		set  bool
 		name string
-	}{{p.close, "close"}, {p.keepAlive, "keep-alive"}, {p.expect, "expect"}, {r.WantsTrailers, "trailers"}} {
+	}{{p.connection.close, "close"}, {p.connection.keepAlive, "keep-alive"}, {p.expect, "expect"}, {r.WantsTrailers, "trailers"}} {
 		if flag.set {
 			s += " " + flag.name
 		}

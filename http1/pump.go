@@ -13,6 +13,7 @@ import (
 type pump struct {
 	body    message.Body
 	left    int64            // bytes of the body that are missing, or LengthUnknown
+	last    atomic.Bool      // the body was read to its end; its last bytes may still be under way
 	ended   atomic.Bool      // failure is valid; nothing more is sent
 	done    chan struct{}    // closed when the goroutine touches nothing any more
 	joined  bool             // the exchange has waited for done
@@ -119,7 +120,8 @@ func (cc *clientConn) sendBody(x *message.Exchange, p *pump) *message.Failure {
 	var buf []byte
 	for slow := false; left != 0; {
 		if b, ok := source.(*body); ok && !slow && cc.tcp != nil && b.canSplice() && left == b.remain {
-			n, err := b.spliceTo(&cc.conn, left, within)
+			// The last bytes are left to Next, so that p.last is set before the endpoint has them.
+			n, err := b.spliceTo(&cc.conn, left-bufferSize, within)
 			if left -= n; err != nil {
 				return bodyFailure(err)
 			}
@@ -128,6 +130,7 @@ func (cc *clientConn) sendBody(x *message.Exchange, p *pump) *message.Failure {
 		}
 		piece, err := source.Next()
 		if isEOF(err) && left < 0 {
+			p.last.Store(true)
 			return cc.sendPiece(appendRequestEnd(buf[:0], &x.Request), within)
 		}
 		if err != nil {
@@ -138,6 +141,9 @@ func (cc *clientConn) sendBody(x *message.Exchange, p *pump) *message.Failure {
 			piece = buf
 		} else if left -= int64(len(piece)); left < 0 {
 			return internalFailure(errBodyLong)
+		}
+		if left == 0 {
+			p.last.Store(true)
 		}
 		if failure := cc.sendPiece(piece, within); failure != nil {
 			return failure
@@ -165,9 +171,25 @@ func (cc *clientConn) sendPiece(piece []byte, within time.Duration) *message.Fai
 	return nil
 }
 
-// stopPump ends and joins the pump, and returns what it failed for. A pump that waits for the
-// client is interrupted; one that waits for the endpoint ends when the connection is closed.
-// An interrupted body cannot be pulled again, so x.Request.Pumping then stays true.
+// settlePump joins a pump that has finished, or needs only to write its last bytes, and reports
+// whether it did. The answer often comes before the pump has noticed that it was done.
+func (cc *clientConn) settlePump() bool {
+	p := cc.pump
+	if !p.finished() {
+		if !p.last.Load() {
+			return false
+		}
+		_ = cc.nc.SetWriteDeadline(message.WallTime(message.Now() + int64(lateAnswer)))
+	}
+	cc.join(p)
+	cc.writeBy = 0
+	return true
+}
+
+// stopPump ends and joins the pump. It returns what the pump failed for, if it did by itself. A
+// pump that waits for the client is interrupted; one that waits for the endpoint ends when the
+// connection is closed. An interrupted body cannot be pulled again, so x.Request.Pumping then stays
+// true.
 func (cc *clientConn) stopPump(x *message.Exchange) *message.Failure {
 	p := cc.pump
 	if p == nil {
@@ -182,7 +204,10 @@ func (cc *clientConn) stopPump(x *message.Exchange) *message.Failure {
 		_ = cc.nc.Close()
 	}
 	cc.join(p)
-	if x != nil && whole {
+	if !whole {
+		return nil
+	}
+	if x != nil {
 		x.Request.Pumping = false
 	}
 	return p.failure

@@ -15,17 +15,14 @@ type requestParser struct {
 	method int // length of the method; the request line begins at skip
 	skip   int // leading empty lines (RFC 9112 section 2.2)
 
-	hosts       int
-	lengths     int
-	length      int64
-	encodings   int
-	expect      bool
-	close       bool
-	keepAlive   bool
-	upgrade     bool // Connection lists upgrade
-	connections int
-	te          bool
-	aliases     int // fields removed because their name imitates one that the proxy sets
+	hosts      int
+	lengths    int
+	length     int64
+	encodings  int
+	expect     bool
+	connection connectionOptions
+	te         bool
+	aliases    int // fields removed because their name imitates one that the proxy sets
 }
 
 // parse looks at the lines of b that are complete. It returns a reason if the head is refused;
@@ -154,8 +151,7 @@ func (p *requestParser) framing(id message.ID, v []byte) message.Reason {
 			return message.TransferEncodingInvalid
 		}
 	case message.Connection:
-		p.connections++
-		p.connectionTokens(v)
+		p.connection.read(v)
 	case message.TE:
 		for rest := v; ; {
 			token, r, ok := message.NextElement(rest)
@@ -174,24 +170,6 @@ func (p *requestParser) framing(id message.ID, v []byte) message.Reason {
 	return message.ReasonNone
 }
 
-func (p *requestParser) connectionTokens(v []byte) {
-	for {
-		token, rest, ok := message.NextElement(v)
-		if !ok {
-			return
-		}
-		v = rest
-		switch {
-		case message.EqualFold(token, "close"):
-			p.close = true
-		case message.EqualFold(token, "keep-alive"):
-			p.keepAlive = true
-		case message.EqualFold(token, "upgrade"):
-			p.upgrade = true
-		}
-	}
-}
-
 // finish checks the head as a whole and fills x.Request. b is the head.
 func (p *requestParser) finish(b []byte, x *message.Exchange, o *ServerOptions) message.Reason {
 	r := &x.Request
@@ -206,10 +184,10 @@ func (p *requestParser) finish(b []byte, x *message.Exchange, o *ServerOptions) 
 	if reason := p.readTarget(target, x, o); reason != message.ReasonNone {
 		return reason
 	}
-	if p.connections > 0 && !removeConnectionFields(&r.Header) {
+	if p.connection.fields && !removeConnectionFields(&r.Header) {
 		return message.HeaderTooMany
 	}
-	if p.upgrade && r.Header.Has(message.Upgrade) && r.Length == 0 && r.Protocol == message.HTTP11 {
+	if p.connection.upgrade && r.Header.Has(message.Upgrade) && r.Length == 0 && r.Protocol == message.HTTP11 {
 		return readUpgrade(r, o)
 	}
 	return message.ReasonNone

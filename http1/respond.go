@@ -102,9 +102,9 @@ func (c *serverConn) keepAlive() bool {
 	s := c.s
 	r := &s.x.Request
 	switch {
-	case s.x.Response.Close, s.parser.close, c.draining():
+	case s.x.Response.Close, s.parser.connection.close, c.draining():
 		return false
-	case r.Protocol == message.HTTP10 && !s.parser.keepAlive, r.Protocol == message.ProtocolUnknown:
+	case r.Protocol == message.HTTP10 && !s.parser.connection.keepAlive, r.Protocol == message.ProtocolUnknown:
 		return false
 	case c.o.MaxRequests > 0 && c.requests >= c.o.MaxRequests:
 		return false

@@ -14,19 +14,19 @@ type responseHead struct {
 	framing framing
 	length  int64
 	keep    bool // the endpoint lets the connection go on
+	fields  bool // Connection lists fields
 }
 
 var errHead = errors.New("malformed response head")
 
 // responseParser reads one response head as it arrives.
 type responseParser struct {
-	at, lines int
-	proto     message.Protocol
-	head      responseHead
-	lengths   int
-	encodings int
-	close     bool
-	keepAlive bool
+	at, lines  int
+	proto      message.Protocol
+	head       responseHead
+	lengths    int
+	encodings  int
+	connection connectionOptions
 }
 
 // errHeadLarge says that a head has more bytes than the pool accepts.
@@ -99,7 +99,7 @@ func (p *responseParser) statusLine(l []byte) bool {
 	}
 	s, ok := parseLength(l[9:12])
 	p.head.status = int(s)
-	return ok && s >= 100 && s <= 599 && legalValue(l[12:])
+	return ok && s >= 100 && s <= 599 && message.LegalValue(l[12:])
 }
 
 func (p *responseParser) field(b []byte, at, cr int, x *message.Exchange, o *PoolOptions) error {
@@ -129,28 +129,17 @@ func (p *responseParser) field(b []byte, at, cr int, x *message.Exchange, o *Poo
 			return errHead
 		}
 	case message.Connection:
-		p.connection(v)
+		p.connection.read(v)
 	}
 	f.enter(&x.Response.Header, b, at, cr)
 	return nil
 }
 
-func (p *responseParser) connection(v []byte) {
-	for {
-		token, rest, ok := message.NextElement(v)
-		if !ok {
-			return
-		}
-		v = rest
-		p.close = p.close || message.EqualFold(token, "close")
-		p.keepAlive = p.keepAlive || message.EqualFold(token, "keep-alive")
-	}
-}
-
 // finish applies RFC 9112 section 6.3 to a response.
 func (p *responseParser) finish(x *message.Exchange) error {
 	h := &p.head
-	h.keep = !p.close && (p.proto == message.HTTP11 || p.keepAlive)
+	h.fields = p.connection.fields
+	h.keep = !p.connection.close && (p.proto == message.HTTP11 || p.connection.keepAlive)
 	switch {
 	case p.encodings > 0 && (p.lengths > 0 || p.proto == message.HTTP10):
 		return errHead
@@ -201,9 +190,9 @@ func (b *responseBody) Close() error {
 	}
 	b.cc = nil
 	clean := b.ended && b.failure == nil && b.keepConn && cc.rd.buffered() == 0
-	if p := cc.pump; p != nil {
+	if cc.pump != nil {
 		// The endpoint may have answered without hearing the request out.
-		clean = p.finished() && clean
+		clean = cc.settlePump() && clean
 		clean = cc.stopPump(nil) == nil && clean
 	}
 	cc.rd.release()

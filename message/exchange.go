@@ -2,6 +2,7 @@ package message
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -207,8 +208,16 @@ func (x *Exchange) Keep(b []byte) []byte {
 }
 
 // Scratch returns an empty slice over memory of the exchange for building a value by append;
-// give the result to KeepScratch before anything else is kept.
-func (x *Exchange) Scratch() []byte { return x.scratch[len(x.scratch):] }
+// give the result to KeepScratch before anything else is kept. There is room for scratchRoom bytes, so that
+// a short value that is not kept costs no allocation.
+func (x *Exchange) Scratch() []byte {
+	if cap(x.scratch)-len(x.scratch) < scratchRoom {
+		x.scratch = slices.Grow(x.scratch, 2*scratchRoom)
+	}
+	return x.scratch[len(x.scratch):]
+}
+
+const scratchRoom = 256
 
 // KeepScratch keeps what was built on Scratch and returns it, valid until Reset.
 func (x *Exchange) KeepScratch(b []byte) []byte {

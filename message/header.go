@@ -140,8 +140,8 @@ func (h *Header) matches(f *field, n Name) bool {
 	return EqualFold(h.arena[f.name:f.name+uint32(f.nlen)], n.text)
 }
 
-// Add appends a field; value is copied. The caller has checked that value is legal
-// (ValidValue); codecs check again when they write.
+// Add appends a field; value is copied. The caller has checked that value is legal (ValidValue);
+// a field that is not is marked, and codecs refuse to write it.
 func (h *Header) Add(n Name, value []byte) {
 	at := uint32(len(h.arena))
 	a := append(h.arena, n.text...)
@@ -149,7 +149,11 @@ func (h *Header) Add(n Name, value []byte) {
 	a = append(a, value...)
 	h.arena = append(a, '\r', '\n')
 	h.AddAt(n.id, at, len(n.text), at+uint32(len(n.text))+2, len(value))
-	h.fields[len(h.fields)-1].form = formLine
+	f := &h.fields[len(h.fields)-1]
+	f.form = formLine
+	if LegalValue(value) && (n.id != 0 || ValidToken([]byte(n.text))) {
+		f.form |= formChecked
+	}
 }
 
 // Set gives the first field called n the value and removes every other copy; without one it adds it.

@@ -1,5 +1,7 @@
 package message
 
+import "encoding/binary"
+
 // tokenTable is read-only: the bytes of a token (RFC 9110 section 5.6.2).
 var tokenTable = func() (t [256]bool) {
 	for c := '0'; c <= '9'; c++ {
@@ -59,6 +61,23 @@ func IndexInvalidValue(b []byte) int {
 		}
 	}
 	return -1
+}
+
+// LegalValue is IndexInvalidValue(b) < 0, eight bytes at a time: a byte below 0x20 or equal to
+// 0x7F makes the fast test fail, and the table decides (a tab is legal).
+func LegalValue(b []byte) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for len(b) >= 8 {
+		w := binary.LittleEndian.Uint64(b)
+		low := (w - ones*0x20) & ^w & highs
+		del := w ^ ones*0x7F
+		del = (del - ones) & ^del & highs
+		if low|del != 0 {
+			return IndexInvalidValue(b) < 0
+		}
+		b = b[8:]
+	}
+	return IndexInvalidValue(b) < 0
 }
 
 // TrimSpace removes the optional white space (space, tab) at both ends of b.
