@@ -265,7 +265,7 @@ func (o *ServerOptions) readAuthority(authority []byte, x *message.Exchange) mes
 		if !o.Warn || host == nil {
 			return reason
 		}
-		o.warned(reason)
+		o.warned(x, reason)
 	}
 	if len(host) > 0 {
 		x.Request.Host = x.KeepScratch(host)
@@ -294,7 +294,7 @@ func (o *ServerOptions) readPath(target []byte, x *message.Exchange) message.Rea
 		if !o.Warn || out == nil {
 			return reason
 		}
-		o.warned(reason)
+		o.warned(x, reason)
 	}
 	r.Path, r.HasSlash = x.KeepScratch(out), slash
 	return message.ReasonNone

@@ -27,7 +27,7 @@ func (c *serverConn) exchange() step {
 	if x.Response.Tunnel != nil { // it was run, or something else was answered instead
 		_ = x.Response.Tunnel.Close()
 	}
-	x.Outcome.Received = s.body.received
+	x.Outcome.Received += s.body.received // a tunnel has counted its own
 	c.ended = x.Times.End
 	c.h.Finish(x)
 	if !keep || !c.drainBody() {

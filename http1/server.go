@@ -40,7 +40,8 @@ type ServerOptions struct {
 	date dateCache
 }
 
-func (o *ServerOptions) warned(r message.Reason) {
+func (o *ServerOptions) warned(x *message.Exchange, r message.Reason) {
+	x.Outcome.Warning = r
 	if o.OnWarn != nil {
 		o.OnWarn(r)
 	}

@@ -125,6 +125,8 @@ type Outcome struct {
 	Stage  Stage
 	Err    error // cause for the log; never shown to a client
 
+	Warning Reason // what an enforcing listener would have refused the request for
+
 	Received int64 // bytes of the request body read
 	Sent     int64 // bytes of the response body written
 }

@@ -42,7 +42,10 @@ type family struct {
 
 	mu     sync.Mutex
 	series map[string]*series // by rendered labels; guarded by mu
-	sorted []*series          // what a scrape reads; replaced as a whole, nil when series changed; guarded by mu
+	// groups holds the counters by their labels without the last, where a CounterSet of the next generation finds those of the one before;
+	// guarded by mu.
+	groups map[string][]*series
+	sorted []*series // what a scrape reads; replaced as a whole, nil when series changed; guarded by mu
 }
 
 // series is one set of label values of a family. Exactly one of counter, gauge and histogram is not nil.
@@ -249,7 +252,34 @@ func (f *family) add(key string, values []string, shards int) *series {
 	}
 	f.series[key] = s
 	f.sorted = nil
+	if g, ok := f.group(values); ok {
+		if f.groups == nil {
+			f.groups = make(map[string][]*series)
+		}
+		f.groups[g] = append(f.groups[g], s)
+	}
 	return s
+}
+
+// group returns the key of f.groups, for counters of several labels.
+func (f *family) group(values []string) (key string, ok bool) {
+	n := len(f.labels) - 1
+	if f.kind != counter || n < 1 {
+		return "", false
+	}
+	return renderLabels(f.labels[:n], values[:n]), true
+}
+
+// inherit gives one more reference to every counter whose labels without the last have the values, and returns them.
+func (f *family) inherit(values []string) []*series {
+	key := renderLabels(f.labels[:len(values)], values)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := slices.Clone(f.groups[key])
+	for _, s := range all {
+		s.refs++
+	}
+	return all
 }
 
 // release takes one reference back; the last one removes the series. A handle without a registry has a nil series.
@@ -263,7 +293,22 @@ func (s *series) release() {
 	if s.refs--; s.refs == 0 {
 		delete(f.series, s.labels)
 		f.sorted = nil
+		f.leaveGroup(s)
 	}
+}
+
+// leaveGroup takes a series out of its group. The caller holds f.mu.
+func (f *family) leaveGroup(s *series) {
+	key, ok := f.group(s.values)
+	if !ok {
+		return
+	}
+	rest := slices.DeleteFunc(f.groups[key], func(o *series) bool { return o == s })
+	if len(rest) == 0 {
+		delete(f.groups, key)
+		return
+	}
+	f.groups[key] = rest
 }
 
 // snapshot returns the series in order of their labels. The slice is shared and never written again.

@@ -331,3 +331,33 @@ func TestRegistryConcurrent(t *testing.T) {
 		}
 	}
 }
+
+// A generation takes over the variants that occurred before it, whether or not they occur in it: their counts never go back.
+func TestCounterSetSurvivesReload(t *testing.T) {
+	reg := NewRegistry(Options{Shards: 1})
+	old := reg.Scope()
+	old.StatusCounters(Requests, "web", "home").Inc(0, 200)
+	for generation := 2; generation < 5; generation++ {
+		next := reg.Scope()
+		set := next.StatusCounters(Requests, "web", "home")
+		other := next.StatusCounters(Requests, "web", "away") // has none to take over
+		old.Release()
+		other.Inc(0, 404)
+		if generation == 3 {
+			set.Inc(0, 200)
+		}
+		old = next
+	}
+	got := make(map[string]int64)
+	reg.Each(Requests, func(values []string, v int64) { got[strings.Join(values, " ")] = v })
+	if got["web home 200"] != 2 || got["web away 404"] != 3 || len(got) != 2 {
+		t.Errorf("after three reloads: %v, want web home 200 = 2 and web away 404 = 3", got)
+	}
+	old.Release()
+	reg.Each(Requests, func(values []string, v int64) { t.Errorf("series %v = %d is left after the last release", values, v) })
+	for id := range reg.families {
+		if n := len(reg.families[id].groups); n > 0 {
+			t.Errorf("%s: %d groups are left", reg.families[id].name, n)
+		}
+	}
+}

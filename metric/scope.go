@@ -1,6 +1,7 @@
 package metric
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -116,7 +117,25 @@ func (s *Scope) CounterSet(id ID, variants []string, values ...string) *CounterS
 		return nil
 	}
 	pages := (len(variants) + variantPage - 1) / variantPage
-	return &CounterSet{scope: s, id: id, values: values, variants: variants, pages: make([]atomic.Pointer[[variantPage]atomic.Pointer[Counter]], pages)}
+	c := &CounterSet{scope: s, id: id, values: values, variants: variants, pages: make([]atomic.Pointer[[variantPage]atomic.Pointer[Counter]], pages)}
+	// Variants that occurred in a generation before are taken over at once: if they waited for their next occurrence, the release of that
+	// generation would set them back to 0.
+	for _, old := range s.reg.families[id].inherit(values) {
+		s.keep(old.counter)
+		if i := slices.Index(variants, old.values[len(values)]); i >= 0 {
+			c.place(i, old.counter)
+		}
+	}
+	return c
+}
+
+// place makes ctr the counter of variant i.
+func (c *CounterSet) place(i int, ctr *Counter) {
+	slot := &c.pages[i/variantPage]
+	if slot.Load() == nil {
+		slot.CompareAndSwap(nil, new([variantPage]atomic.Pointer[Counter]))
+	}
+	slot.Load()[i%variantPage].Store(ctr)
 }
 
 // Inc adds one to variant i. A number outside of the set counts nothing.
@@ -141,13 +160,9 @@ func (c *CounterSet) Counter(i int) *Counter {
 
 // resolve makes the counter of a variant. Of two that race, both get the same series; the second reference goes with the scope.
 func (c *CounterSet) resolve(i int) *Counter {
-	slot := &c.pages[i/variantPage]
-	if slot.Load() == nil {
-		slot.CompareAndSwap(nil, new([variantPage]atomic.Pointer[Counter]))
-	}
 	values := append(append(make([]string, 0, len(c.values)+1), c.values...), c.variants[i])
 	ctr := c.scope.Counter(c.id, values...)
-	slot.Load()[i%variantPage].Store(ctr)
+	c.place(i, ctr)
 	return ctr
 }
 
