@@ -235,6 +235,7 @@ func (h *Header) Append(b []byte) uint32 {
 // codecs refuse longer ones before.
 func (h *Header) AddAt(id ID, name uint32, nameLen int, value uint32, valueLen int) {
 	if nameLen > math.MaxUint16 {
+		//house:allow panic codecs refuse names far shorter than this, so no input reaches it
 		panic("message: field name of 64 KiB or more reached a header")
 	}
 	h.fields = append(h.fields, field{name: name, nlen: uint16(nameLen), value: value, size: uint32(valueLen), id: id})
