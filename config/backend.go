@@ -22,6 +22,8 @@ type Backend struct {
 	Connections Connections `yaml:"connections"`
 	// Timeouts of a request to an endpoint.
 	Timeouts BackendTimeouts `yaml:"timeouts"`
+	// Limits of an answer.
+	Limits BackendLimits `yaml:"limits"`
 	// Retries sets when a failed request is sent once more.
 	Retries Retries `yaml:"retries"`
 	// Panic is the share of endpoints that must be down for all of them to be used again, in the hope that the checks are wrong.
@@ -105,6 +107,14 @@ type BackendTimeouts struct {
 	FirstByte time.Duration `yaml:"first_byte" default:"30s" min:"1ms"`
 	// Idle bounds the time without progress of a running exchange.
 	Idle time.Duration `yaml:"idle" default:"5m" min:"1ms"`
+}
+
+// BackendLimits are the bounds on the header of an endpoint's answer. What is beyond them is answered 502.
+type BackendLimits struct {
+	// Headers is the size of an answer's header with its status line.
+	Headers Size `yaml:"headers" default:"64KiB" min:"1KiB" max:"16MiB"`
+	// HeaderCount is the number of fields of an answer's header.
+	HeaderCount int `yaml:"header_count" default:"100" min:"1" max:"10000"`
 }
 
 // Retries sets when a failed request is sent once more, to another endpoint if there is one.

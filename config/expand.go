@@ -20,31 +20,42 @@ const (
 	maxReferences = 1000
 )
 
-// expand replaces `${env:NAME}` and `${file:PATH}` in a text. Other `${…}` stay for those who evaluate them. The values are remembered, so that no
-// message repeats them. outside says that something was replaced.
+// expand replaces `${env:NAME}` and `${file:PATH}` in a text. Other `${…}` stay for those who evaluate them. Nothing is expanded twice: a value that
+// brings a `${`, by itself or with what stands beside it, is refused. The values are remembered, so that no message repeats them. outside says that
+// something was replaced.
 func (d *decoder) expand(n *yaml.Node, f *field) (text string, outside, ok bool) {
 	rest := n.Value
 	if !strings.Contains(rest, "${env:") && !strings.Contains(rest, "${file:") {
 		return rest, false, true
 	}
 	var b strings.Builder
-	for {
+	for reference := ""; ; outside = true {
 		at := firstReference(rest)
+		before := rest
+		if at >= 0 {
+			before = rest[:at]
+		}
+		if begins(b.String(), before) {
+			d.failReference(n, f, reference, errExpanded)
+			return "", false, false
+		}
+		b.WriteString(before)
 		if at < 0 {
-			b.WriteString(rest)
 			return b.String(), outside, true
 		}
-		b.WriteString(rest[:at])
 		end := strings.IndexByte(rest[at:], '}')
 		if end < 0 {
 			d.fail(posOf(n), "", "%s: the reference %s has no closing brace", f.name, quote(rest[at:]))
 			return "", false, false
 		}
-		reference := rest[at : at+end+1]
+		reference = rest[at : at+end+1]
 		rest = rest[at+end+1:]
 		value, err := d.lookup(reference)
+		if err == nil && (strings.Contains(value, "${") || begins(b.String(), value)) {
+			err = errExpanded
+		}
 		if err != nil {
-			d.fail(posOf(n), "", "%s: %s: %s", f.name, reference, err)
+			d.failReference(n, f, reference, err)
 			return "", false, false
 		}
 		if value != "" {
@@ -55,8 +66,18 @@ func (d *decoder) expand(n *yaml.Node, f *field) (text string, outside, ok bool)
 			d.fail(posOf(n), "", "%s: the value has more than %d bytes", f.name, maxOutside)
 			return "", false, false
 		}
-		outside = true
 	}
+}
+
+// errExpanded says that a value from outside would be expanded again. Whoever can write it could otherwise read what the configuration does not
+// name, or make expressions.
+var errExpanded = errors.New("with its value the text has a ${ that is not in the file; values from outside cannot hold references or expressions")
+
+// begins reports whether a and b together have a `${` that neither has alone.
+func begins(a, b string) bool { return strings.HasSuffix(a, "$") && strings.HasPrefix(b, "{") }
+
+func (d *decoder) failReference(n *yaml.Node, f *field, reference string, err error) {
+	d.fail(posOf(n), "", "%s: %s: %s", f.name, reference, err)
 }
 
 func firstReference(s string) int {

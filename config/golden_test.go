@@ -35,7 +35,10 @@ func (o *limitOptions) Check(r *Reporter) {
 }
 
 func testOptions() Options {
-	env := map[string]string{"SECRET_WORD": "xyzzy-open", "SHORT": "a"}
+	env := map[string]string{
+		"SECRET_WORD": "xyzzy-open", "SHORT": "a", "EMPTY": "",
+		"NESTED": "xyzzy-${env:SECRET_WORD}", "EXPRESSION": "xyzzy-${request.path}", "DOLLAR": "xyzzy-$", "BRACE": "{request.xyzzy}",
+	}
 	return Options{
 		Kinds: Kinds{
 			"request":  func() any { return new(requestOptions) },

@@ -109,8 +109,8 @@ type Limits struct {
 	HeaderCount int `yaml:"header_count" default:"100" min:"1" max:"10000"`
 	// RequestLine is the size of the request line. More is answered 414.
 	RequestLine Size `yaml:"request_line" default:"16KiB" min:"64" max:"16MiB"`
-	// Body is the size of a request body. More is answered 413.
-	Body Size `yaml:"body,none" default:"none" min:"1"`
+	// Body is the size of a request body. More is answered 413. Bodies are streamed, so a large one costs time and not memory.
+	Body Size `yaml:"body,none" default:"1GiB" min:"1"`
 	// MinRate is how many bytes of a request body must come each second, on average, once `timeouts.body` has passed since its begin. It ends a
 	// body that arrives byte by byte.
 	MinRate Size `yaml:"min_rate,none" default:"240" min:"1"`

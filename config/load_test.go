@@ -52,7 +52,7 @@ func TestBenchDefaults(t *testing.T) {
 		{"idle", l.Timeouts.Idle, time.Minute},
 		{"write", l.Timeouts.Write, 30 * time.Second},
 		{"headers", l.Limits.Headers, Size(64 << 10)},
-		{"body limit", l.Limits.Body, Size(0)},
+		{"body limit", l.Limits.Body, Size(1 << 30)},
 		{"connections", l.Limits.Connections, 65536},
 		{"upgrade", strings.Join(l.Upgrade, ","), "websocket"},
 		{"trailers", len(l.Trailers), 0},
@@ -217,7 +217,7 @@ func TestOutsideValues(t *testing.T) {
 	}
 	o := testOptions()
 	o.Getenv = func(name string) (string, bool) {
-		v, ok := map[string]string{"PORT": "9000", "N": "7", "D": "5s", "EMPTY": "", "NESTED": "${env:PORT}"}[name]
+		v, ok := map[string]string{"PORT": "9000", "N": "7", "D": "5s", "EMPTY": "", "DOLLAR": "$"}[name]
 		return v, ok
 	}
 	load := func(text string) (*Config, error) {
@@ -227,7 +227,7 @@ func TestOutsideValues(t *testing.T) {
 version: 1
 listeners: {web: {address: "127.0.0.1:${env:PORT}", protocol: http, timeouts: {idle: "${env:D}"}, limits: {header_count: "${env:N}"}}}
 routes:
-  - {match: {path: /1}, respond: {text: "<${file:word}|${file:two-lines}|${file:empty}${env:EMPTY}|${env:NESTED}|${request.path}>"}}
+  - {match: {path: /1}, respond: {text: "<${file:word}|${file:two-lines}|${file:empty}${env:EMPTY}|${env:DOLLAR}|${request.path}>"}}
   - {match: {path: /2}, respond: {json: {a: ["${file:word}"]}}}
 `)
 	if err != nil {
@@ -236,7 +236,7 @@ routes:
 	if l := cfg.Listeners[0]; l.Address != "127.0.0.1:9000" || l.Timeouts.Idle != 5*time.Second || l.Limits.HeaderCount != 7 {
 		t.Errorf("listener: %+v", l)
 	}
-	if got, want := *cfg.Routes[0].Respond.Text, "<open sesame|a\nb\n||${env:PORT}|${request.path}>"; got != want {
+	if got, want := *cfg.Routes[0].Respond.Text, "<open sesame|a\nb\n||$|${request.path}>"; got != want {
 		t.Errorf("text %q, want %q", got, want)
 	}
 	if got, want := string(cfg.Routes[1].Respond.JSON), `{"a":["open sesame"]}`; got != want {

@@ -21,6 +21,7 @@ func FromConfig(c *config.Backend) Options {
 	o.Retry = retryFromConfig(&c.Retries)
 	o.Connect, o.FirstByte, o.Progress = c.Timeouts.Connect, c.Timeouts.FirstByte, c.Timeouts.Idle
 	o.Idle, o.MaxIdle = c.Connections.Idle, c.Connections.MaxIdle
+	o.MaxHeader, o.MaxHeaderCount = int(c.Limits.Headers), c.Limits.HeaderCount
 	return o
 }
 

@@ -40,6 +40,7 @@ func TestFromConfig(t *testing.T) {
       outlier: {consecutive: 7, eject: 30s, max_ejected: 25%}
     timeouts: {connect: 2s, first_byte: 3s, idle: 4m}
     connections: {idle: 5s, max_idle: 6}
+    limits: {headers: 8KiB, header_count: 7}
     retries: {attempts: 2, on: [timeout, 502, 5xx], per_try_timeout: 2s, budget: 10%, floor: 1, methods: [POST], max_body: 1KiB}`))
 	want := Options{
 		Name: "app", Protocol: "http1", Algorithm: "round_robin", Endpoints: []EndpointOptions{{"127.0.0.1:9001", 1}},
@@ -53,6 +54,7 @@ func TestFromConfig(t *testing.T) {
 			Budget: 0.1, Floor: 1, Methods: []string{"POST"}, MaxBody: 1024, MaxKept: DefaultMaxKept,
 		},
 		Connect: 2 * time.Second, FirstByte: 3 * time.Second, Progress: 4 * time.Minute, Idle: 5 * time.Second, MaxIdle: 6,
+		MaxHeader: 8 << 10, MaxHeaderCount: 7,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, check %+v\nwant %+v, check %+v", got, got.Check, want, want.Check)

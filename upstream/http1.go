@@ -5,6 +5,6 @@ import "github.com/sluice-gateway/sluice/http1"
 func newHTTP1(o TransportOptions) Transport {
 	return http1.NewPool(http1.PoolOptions{
 		Address: o.Address, ConnectTimeout: o.Connect, IdleTimeout: o.Idle, ProgressTimeout: o.Progress, MaxIdle: o.MaxIdle,
-		MaxHeader: 64 << 10, MaxHeaderCount: 100,
+		MaxHeader: o.MaxHeader, MaxHeaderCount: o.MaxHeaderCount,
 	})
 }

@@ -25,6 +25,9 @@ type Options struct {
 	Progress  time.Duration // bounds the time without a byte in a running exchange
 	Idle      time.Duration // how long an unused connection is kept
 	MaxIdle   int           // how many unused connections are kept for each endpoint
+
+	MaxHeader      int // bytes of the head of an answer
+	MaxHeaderCount int // fields of the head of an answer
 }
 
 // EndpointOptions are an endpoint's own settings.
@@ -93,6 +96,8 @@ func Default() Options {
 		Progress:  5 * time.Minute,
 		Idle:      time.Minute,
 		MaxIdle:   1024,
+
+		MaxHeader: 64 << 10, MaxHeaderCount: 100,
 	}
 }
 
@@ -101,6 +106,7 @@ func (o *Options) Transport(i int) TransportOptions {
 	return TransportOptions{
 		Protocol: o.Protocol, Address: o.Endpoints[i].Address,
 		Connect: o.Connect, Idle: o.Idle, Progress: o.Progress, MaxIdle: o.MaxIdle,
+		MaxHeader: o.MaxHeader, MaxHeaderCount: o.MaxHeaderCount,
 	}
 }
 

@@ -30,6 +30,9 @@ type TransportOptions struct {
 	Idle     time.Duration // how long an unused connection is kept
 	Progress time.Duration // bounds the time without a byte in a running exchange
 	MaxIdle  int
+
+	MaxHeader      int // bytes of the head of an answer
+	MaxHeaderCount int // fields of the head of an answer
 }
 
 // transports is read-only: the protocols that a backend may be spoken to in.
