@@ -1,0 +1,156 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// span is a range of durations, of which each request gets one at random.
+type span struct{ least, most time.Duration }
+
+func (s span) pick() time.Duration {
+	if s.most <= s.least {
+		return s.least
+	}
+	return s.least + rand.N(s.most-s.least)
+}
+
+func (s span) String() string {
+	return fmt.Sprintf("%d to %d ms", s.least.Milliseconds(), s.most.Milliseconds())
+}
+
+// endpoint is one process of a service, so to speak: a server on its own port. Only mood may be read by others: the server belongs to whoever
+// runs the script, and to the bank before and after.
+type endpoint struct {
+	api     http.Handler
+	pace    span
+	slow    bool
+	address string
+
+	mood   atomic.Int32
+	turn   atomic.Uint32 // how many requests there were
+	server *http.Server  // nil while nobody listens
+	served chan struct{} // closed when the accept loop of server has ended
+}
+
+// open listens at an address and serves.
+func (e *endpoint) open(ctx context.Context, address string) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	if e.address == "" { // reopened, it has the one from before, which others read
+		e.address = l.Addr().String()
+	}
+	s := &http.Server{
+		Handler:           e,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute, // longer than the proxy keeps connections, so that it is the one who closes
+		ErrorLog:          log.New(io.Discard, "", 0),
+	}
+	e.server, e.served = s, make(chan struct{})
+	go func(done chan struct{}) {
+		defer close(done)
+		_ = s.Serve(l) // always an error, which says that the server was closed
+	}(e.served)
+	return nil
+}
+
+// crash ends the server as the end of a process does: what is in flight is cut.
+func (e *endpoint) crash() {
+	if e.server == nil {
+		return
+	}
+	_ = e.server.Close() // the listener is closed in any case
+	<-e.served
+	e.server = nil
+}
+
+// close ends the server; requests that are being answered have a second.
+func (e *endpoint) close() {
+	if e.server == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = e.server.Shutdown(ctx) // crash does the rest
+	e.crash()
+}
+
+// trouble is what is wrong with an endpoint, told in three lengths; all are "" if nothing is.
+type trouble struct{ word, phrase, story string }
+
+// trouble may be called at any time.
+func (e *endpoint) trouble() trouble {
+	switch mood(e.mood.Load()) {
+	case flaky:
+		return trouble{"flaky", "fails every other request", "fails every other request"}
+	case failing:
+		return trouble{"errors", "answers 500, or resets", "answers 500 or resets, yet says that it is well"}
+	case refusing:
+		return trouble{"stopped", "refuses connections", "stops, and its port refuses connections"}
+	}
+	if e.slow {
+		return trouble{"slow", "slow, " + e.pace.String(), "is slow: " + e.pace.String()}
+	}
+	return trouble{}
+}
+
+// ServeHTTP answers as the service does, unless the endpoint is in a mood.
+func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Server", "bank/1.0")
+	w.Header().Set("X-Served-By", e.address)
+	if r.URL.Path == "/healthz" {
+		answer(w, http.StatusOK, map[string]any{"status": "ok"})
+		return
+	}
+	m, turn := mood(e.mood.Load()), e.turn.Add(1)
+	if m == failing || m == flaky && turn%2 == 0 {
+		e.fail(w, turn)
+		return
+	}
+	if pause(r.Context(), e.pace.pick()) {
+		e.api.ServeHTTP(w, r)
+	}
+}
+
+// fail answers 500 for two requests and closes without an answer for the next two.
+func (e *endpoint) fail(w http.ResponseWriter, turn uint32) {
+	if turn/2%2 == 0 && reset(w) {
+		return
+	}
+	refuse(w, http.StatusInternalServerError, "the ledger is out of order")
+}
+
+// reset closes the connection with a TCP reset and reports whether it did.
+func reset(w http.ResponseWriter) bool {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return false
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // without it the client sees an orderly end, which is a failure as well
+	}
+	_ = conn.Close()
+	return true
+}
+
+// pause waits, and reports false if ctx ended before.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
