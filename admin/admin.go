@@ -51,8 +51,8 @@ func (s Source) readyz(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// guard refuses requests that a web page made: no page has business here, and a name that was
-// rebound to this address would otherwise read what only operators should.
+// guard refuses requests that a web page made and browsers mark as such: no page has business here.
+// It is no protection of what is shown; the address must be one that only operators reach.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")

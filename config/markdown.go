@@ -29,7 +29,7 @@ A configuration is one YAML file. An unknown key is an error, and every error na
 right. ` + "`sluice check FILE`" + ` prints all of them; ` + "`sluice schema`" + ` prints a JSON Schema for editors.
 
 - **Durations** are written ` + "`250ms`, `5s`, `1h`, `1h30m`" + `; **sizes** ` + "`64KiB`, `1MiB`" + ` or as a number of bytes; **shares** ` + "`20%`" + `. ` + "`none`" + ` means no limit where a key allows it.
-- ` + "`${env:NAME}` and `${file:PATH}`" + ` are replaced when the file is loaded and never printed. Paths are relative to the directory of the file.
+- ` + "`${env:NAME}` and `${file:PATH}`" + ` are replaced when the file is loaded and never printed; a value that itself holds ` + "`${`" + ` is refused. Paths are relative to the directory of the file.
 - Anchors, aliases and ` + "`<<`" + ` may be used, within bounds. A file has one YAML document of at most 16 MiB.
 - A thing used once may be written in place: a policy in a route's list, an endpoint as ` + "`host:port`" + `, ` + "`balance: random`" + `.
 

@@ -1,24 +1,23 @@
 package gateway
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/sluice-gateway/sluice/admin"
 	"github.com/sluice-gateway/sluice/listen"
 )
 
+// adminGrace is how long a scrape or a profile that runs may go on when its listener ends.
+const adminGrace = time.Second
+
 // adminServer is the listener for operators. It outlives configurations that leave its address
 // as it is.
 type adminServer struct {
 	key    listen.Key
 	addr   net.Addr
-	server *http.Server
-	done   chan struct{}
+	server *admin.Server
 }
 
 // bindAdmin opens the admin socket that the generation needs, if it is not open already.
@@ -39,42 +38,21 @@ func (g *Gateway) bindAdmin(gen *generation) error {
 }
 
 // swapAdmin starts the admin listener of a generation, and ends that of the one before if its
-// address is another.
+// address is another: beside the lock, because a profile may run there for minutes, and whoever
+// reads there may hold up others.
 func (g *Gateway) swapAdmin(gen *generation) {
 	if gen.config.Admin != nil && gen.adminSocket == nil {
-		return
+		return // the address has stayed
 	}
-	g.closeAdmin()
-	if gen.adminSocket == nil {
-		return
+	if old := g.admin; old != nil {
+		g.admin = nil
+		g.leaving.Go(func() { old.server.Close(adminGrace) })
 	}
 	s := gen.adminSocket
-	gen.adminSocket = nil
-	a := &adminServer{key: s.Key(), addr: s.Addr(), done: make(chan struct{})}
-	a.server = &http.Server{
-		Handler:           admin.NewHandler(admin.Source{Metrics: g.registry, Ready: g.Ready, Draining: g.draining.Load}),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
-	}
-	g.admin = a
-	go func() {
-		defer close(a.done)
-		if err := a.server.Serve(s.Listener()); !errors.Is(err, http.ErrServerClosed) {
-			g.o.Report(fmt.Sprintf("admin: %v", err))
-		}
-	}()
-}
-
-// closeAdmin ends the admin listener; a scrape that is running may finish.
-func (g *Gateway) closeAdmin() {
-	if g.admin == nil {
+	if s == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := g.admin.server.Shutdown(ctx); err != nil {
-		_ = g.admin.server.Close()
-	}
-	<-g.admin.done
-	g.admin = nil
+	gen.adminSocket = nil
+	source := admin.Source{Metrics: g.registry, Ready: g.Ready, Draining: g.draining.Load}
+	g.admin = &adminServer{key: s.Key(), addr: s.Addr(), server: admin.Start(s.Listener(), source, g.o.Report)}
 }

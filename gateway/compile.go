@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,18 +13,17 @@ import (
 	"github.com/sluice-gateway/sluice/policy"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/route"
-	"github.com/sluice-gateway/sluice/upstream"
 )
 
 // drainLinger is how long an idle connection of a draining listener may still begin a request.
 const drainLinger = 500 * time.Millisecond
 
-// compiler makes routes and sites of a configuration.
+// compiler makes sites of the text of a configuration and reports what is wrong with it. Nothing in
+// it depends on the machine or on what is running, so that checking and serving find the same.
 type compiler struct {
-	gateway *Gateway
-	config  *config.Config
-	report  *config.Reporter
-	scope   *metric.Scope
+	config *config.Config
+	report *config.Reporter
+	scope  *metric.Scope // nil: nothing is counted, because nothing is going to be served
 }
 
 // compiledRoute is what all listeners share of a route.
@@ -33,23 +33,53 @@ type compiledRoute struct {
 	action   proxy.Action
 }
 
-// routes compiles all routes. With backends nil it only checks them.
-func (k *compiler) routes(backends map[string]*upstream.Backend) []compiledRoute {
-	all := make([]compiledRoute, len(k.config.Routes))
+// compile makes the sites of all listeners, in the order of the file. They lack their log and their
+// backends, see generation.connect. With errors in the report they must not be used.
+func (k *compiler) compile() ([]compiledRoute, []*proxy.Site) {
+	k.checkAddresses()
+	checkCertificates(k.config, k.report)
+	routes := make([]compiledRoute, len(k.config.Routes))
 	for i, r := range k.config.Routes {
 		captures, rest := route.Captures(r.Match.Path)
-		all[i] = compiledRoute{
+		routes[i] = compiledRoute{
 			config: r,
 			policies: policy.Compile(r.Policies, policy.BuildContext{
 				Route: r.Name, Captures: captures, Rest: rest, Report: k.report,
 			}),
-			action: k.action(r, backends, expr.Env{Captures: captures, Rest: rest}),
+			action: k.action(r, expr.Env{Captures: captures, Rest: rest}),
 		}
 	}
-	return all
+	sites := make([]*proxy.Site, len(k.config.Listeners))
+	for i, l := range k.config.Listeners {
+		sites[i] = k.site(l, routes)
+	}
+	return routes, sites
 }
 
-func (k *compiler) action(r *config.Route, backends map[string]*upstream.Backend, env expr.Env) proxy.Action {
+// checkAddresses reports addresses that are the same although they are spelled in different ways.
+func (k *compiler) checkAddresses() {
+	owners := make(map[listenerKey]string)
+	claim := func(a *config.Address, name string) {
+		key, err := keyOf(name, *a)
+		if err != nil {
+			k.report.Add(k.report.At(a), "address: %v", err)
+			return
+		}
+		if other, ok := owners[key]; ok {
+			k.report.Add(k.report.At(a), "%s and %s listen on the same address; give each an address of its own", other, name)
+			return
+		}
+		owners[key] = name
+	}
+	for _, l := range k.config.Listeners {
+		claim(&l.Address, fmt.Sprintf("listener %q", l.Name))
+	}
+	if k.config.Admin != nil {
+		claim(&k.config.Admin.Address, "admin")
+	}
+}
+
+func (k *compiler) action(r *config.Route, env expr.Env) proxy.Action {
 	switch {
 	case r.Redirect != nil:
 		to, err := expr.CompileTemplate(r.Redirect.To, env)
@@ -64,60 +94,83 @@ func (k *compiler) action(r *config.Route, backends map[string]*upstream.Backend
 	case r.Respond != nil:
 		return respond(r.Respond)
 	}
-	return &proxy.Forward{Backend: backends[r.Backend]}
+	return &proxy.Forward{}
 }
 
 func respond(c *config.Respond) *proxy.Respond {
-	a := &proxy.Respond{Status: c.Status, ContentType: c.ContentType}
+	a := &proxy.Respond{Status: c.Status}
 	switch {
 	case c.JSON != nil:
-		a.ContentType, a.Body = "application/json", c.JSON
+		a.ContentType, a.Body = []byte("application/json"), c.JSON
 	case c.Text != nil:
-		a.ContentType, a.Body = "text/plain; charset=utf-8", []byte(*c.Text)
+		a.ContentType, a.Body = []byte("text/plain; charset=utf-8"), []byte(*c.Text)
 	case c.Body != nil:
-		a.Body = []byte(*c.Body)
+		a.ContentType, a.Body = []byte(c.ContentType), []byte(*c.Body)
 	}
 	for _, h := range c.Headers {
-		a.Headers = append(a.Headers, proxy.Field{Name: message.NameOf(h.Name), Value: h.Value})
+		a.Headers = append(a.Headers, proxy.Field{Name: message.NameOf(h.Name), Value: []byte(h.Value)})
 	}
 	return a
 }
 
 // site makes what a listener serves.
-func (k *compiler) site(l *config.Listener, all []compiledRoute, log *metric.LogWriter) *proxy.Site {
+func (k *compiler) site(l *config.Listener, all []compiledRoute) *proxy.Site {
 	var b route.Builder[*proxy.Route]
-	shared := k.sharedPaths(l)
+	b.Grow(len(all))
+	added := make([]*config.Route, 0, len(all))
 	for i := range all {
 		c := all[i].config
 		if !onListener(c, l) {
 			continue
 		}
+		paths := routePaths(l, c)
 		r := &proxy.Route{
 			Name: c.Name, Timeout: c.Timeout, Policies: all[i].policies, Action: all[i].action,
-			Upgrade:    lowered(effective(c.Upgrade, l.Upgrade)),
-			Trailers:   names(effective(c.Trailers, l.Trailers)),
-			Metrics:    proxy.NewRouteMetrics(k.scope, l.Name, c.Name),
-			Paths:      routePaths(l, c),
-			PlainPaths: plain(routePaths(l, c)) == shared,
+			Upgrade:  lowered(effective(c.Upgrade, l.Upgrade)),
+			Trailers: names(effective(c.Trailers, l.Trailers)),
+			Metrics:  proxy.NewRouteMetrics(k.scope, l.Name, c.Name),
+			Paths:    plain(paths),
 		}
 		err := b.AddRoute(route.Route[*proxy.Route]{
-			Name: c.Name, Match: match(&c.Match), Payload: r, KeepEncodedSlash: r.Paths.KeepEncodedSlash,
+			Name: c.Name, Match: match(&c.Match), Payload: r, KeepEncodedSlash: paths.KeepEncodedSlash,
 		})
 		if err != nil {
 			k.report.Add(c.Pos, "%v", err)
+			continue
 		}
+		added = append(added, c)
 	}
-	table, _, err := b.Build()
+	table, warnings, err := b.Build()
 	if err != nil {
 		k.report.Add(l.Pos, "the routes of listener %q: %v", l.Name, err)
 		return nil
 	}
+	k.warn(l, added, warnings)
 	s := &proxy.Site{
-		Listener: l.Name, Table: table, TrustedProxies: l.TrustedProxies,
-		RFC7239: l.Forwarded == config.ForwardedRFC7239, ProblemType: k.config.Problems.Type, Log: log,
+		Listener: l.Name, Table: table, Paths: k.sharedPaths(l), Warn: l.Strict == config.StrictWarn,
+		TrustedProxies: l.TrustedProxies, RFC7239: l.Forwarded == config.ForwardedRFC7239,
+		ProblemType: k.config.Problems.Type,
 	}
 	s.Seal(k.scope)
 	return s
+}
+
+// warn passes on what the table of a listener's routes found. Routes that the check of the text has
+// warned of already are left out.
+func (k *compiler) warn(l *config.Listener, added []*config.Route, warnings []route.Warning) {
+	for _, w := range warnings {
+		pos, on := l.Pos, ""
+		if w.Index >= 0 {
+			pos = added[w.Index].Pos
+		}
+		if slices.ContainsFunc(k.config.Warnings, func(e *config.Error) bool { return e.Line == pos.Line && e.Column == pos.Column }) {
+			continue
+		}
+		if len(k.config.Listeners) > 1 {
+			on = fmt.Sprintf("on the listener %q: ", l.Name)
+		}
+		k.report.Warn(pos, "%s%s", on, w.Text)
+	}
 }
 
 func onListener(c *config.Route, l *config.Listener) bool {
@@ -204,9 +257,8 @@ func (k *compiler) sharedPaths(l *config.Listener) message.PathRules {
 	return shared
 }
 
-// paths sets how the codec of a listener reads requests: the union of what its routes permit.
-func (k *compiler) paths(l *config.Listener, o *http1.ServerOptions) {
-	o.Paths = k.sharedPaths(l)
+// union sets what the codec of a listener lets pass: the union of what its routes permit.
+func (k *compiler) union(l *config.Listener, o *http1.ServerOptions) {
 	upgrades, trailers := slices.Clone(l.Upgrade), slices.Clone(l.Trailers)
 	for _, c := range k.config.Routes {
 		if onListener(c, l) {

@@ -6,17 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sluice-gateway/sluice/cert"
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/listen"
 	"github.com/sluice-gateway/sluice/metric"
-	"github.com/sluice-gateway/sluice/policy"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/upstream"
 )
@@ -26,10 +23,9 @@ type Options struct {
 	// Version is what sluice_build_info tells.
 	Version string
 	// Report is told what operators should know and no request carries: one line, without a
-	// prefix. It may be called by any goroutine. Nil drops the lines.
+	// prefix. It may be called by any goroutine and must not wait. Nil drops the lines.
 	Report func(line string)
-	// Stdout and Stderr are where an access log goes that is configured so. Nil means the
-	// program's own.
+	// Stdout and Stderr are where an access log goes that is configured so. Nil drops the lines.
 	Stdout, Stderr io.Writer
 }
 
@@ -43,20 +39,25 @@ type Gateway struct {
 	number   *metric.Gauge
 	loaded   *metric.Gauge
 
+	// mu is held while a configuration is compiled and taken over, and never while something ends:
+	// that may take seconds, and what ends may ask the gateway.
 	mu        sync.Mutex
 	current   *generation
 	endpoints *keep[endpointKey, *upstream.Endpoint]
 	stores    *keep[storeKey, *store]
-	logs      *keep[logKey, *metric.LogWriter]
-	live      map[listen.Key]*live
+	logs      *keep[logKey, *proxy.Log]
+	owing     []*owing // logs that no generation has any more
+	live      map[listenerKey]*live
 	admin     *adminServer
-	leaving   sync.WaitGroup // listeners that vanished and are draining
 	closed    bool
 
 	ready    atomic.Bool
-	draining atomic.Bool
-	stop     context.CancelFunc
-	done     sync.WaitGroup // the gateway's own goroutines
+	draining atomic.Bool        // Shutdown or Close has begun; no configuration is taken any more
+	life     context.Context    // ends with Close, and with it whatever drains
+	end      context.CancelFunc // ends life
+	leaving  sync.WaitGroup     // what drains and ends; Add under mu and before closed
+	done     sync.WaitGroup     // the gateway's own goroutines
+	closing  sync.Once
 }
 
 // live is a listener that is open, with the handler that survives its configurations.
@@ -74,77 +75,91 @@ func New(o Options) *Gateway {
 		o.Report = func(string) {}
 	}
 	if o.Stdout == nil {
-		o.Stdout = os.Stdout
+		o.Stdout = io.Discard
 	}
 	if o.Stderr == nil {
-		o.Stderr = os.Stderr
+		o.Stderr = io.Discard
 	}
 	reg := metric.NewRegistry(metric.Options{})
-	g := &Gateway{o: o, registry: reg, scope: reg.Scope(), live: make(map[listen.Key]*live)}
+	g := &Gateway{o: o, registry: reg, scope: reg.Scope(), live: make(map[listenerKey]*live)}
 	g.reloads = [2]*metric.Counter{g.scope.Counter(metric.ConfigReloads, "ok"), g.scope.Counter(metric.ConfigReloads, "refused")}
 	g.number = g.scope.Gauge(metric.ConfigGeneration)
 	g.loaded = g.scope.Gauge(metric.ConfigLoaded)
 	g.scope.Gauge(metric.BuildInfo, o.Version, runtime.Version()).Set(1)
 	g.endpoints = newKeep[endpointKey](func(ep *upstream.Endpoint) { ep.Close() })
 	g.stores = newKeep[storeKey](func(s *store) { s.certificates.Close() })
-	g.logs = newKeep[logKey](func(w *metric.LogWriter) { g.closeLog(w) })
-	ctx, cancel := context.WithCancel(context.Background())
-	g.stop = cancel
-	g.done.Add(1)
-	go g.sweep(ctx)
+	g.logs = newKeep[logKey](g.leaveLog)
+	g.life, g.end = context.WithCancel(context.Background())
+	g.done.Go(g.sweepAll)
 	return g
 }
 
 // sweepEvery is how often unused connections to endpoints are looked at.
 const sweepEvery = 5 * time.Second
 
-// sweep closes connections to endpoints that nobody used for too long.
-func (g *Gateway) sweep(ctx context.Context) {
-	defer g.done.Done()
+func (g *Gateway) sweepAll() {
 	t := time.NewTicker(sweepEvery)
 	defer t.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-g.life.Done():
 			return
 		case <-t.C:
-		}
-		g.mu.Lock()
-		var all []*upstream.Endpoint
-		g.endpoints.each(func(ep *upstream.Endpoint) { all = append(all, ep) })
-		g.mu.Unlock()
-		for _, ep := range all {
-			ep.Sweep()
+			g.sweep()
 		}
 	}
 }
 
-// ErrClosed says that the gateway has ended.
-var ErrClosed = errors.New("the gateway is closed")
+// sweep closes connections to endpoints that nobody used for too long, and logs that are owed
+// nothing any more.
+func (g *Gateway) sweep() {
+	g.mu.Lock()
+	var all []*upstream.Endpoint
+	g.endpoints.each(func(ep *upstream.Endpoint) { all = append(all, ep) })
+	settled := g.settledLogs()
+	g.mu.Unlock()
+	for _, ep := range all {
+		ep.Sweep()
+	}
+	for _, l := range settled {
+		g.closeLog(l)
+	}
+}
+
+// ErrClosed says that the gateway has ended, or is about to.
+var ErrClosed = errors.New("the gateway is ending")
 
 // Apply makes a checked configuration the one that is served. If it returns an error, what was
 // served before goes on unchanged. A config.Errors is about the text; others are about the
 // machine, such as a port that is taken.
 func (g *Gateway) Apply(c *config.Config) error {
+	ends, err := g.apply(c)
+	for _, end := range ends {
+		end()
+	}
+	return err
+}
+
+// apply is Apply; what it returns besides is to be called without the lock.
+func (g *Gateway) apply(c *config.Config) ([]func(), error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed {
-		return ErrClosed
+	if g.closed || g.draining.Load() {
+		return nil, ErrClosed
 	}
-	next, err := g.build(c)
+	next := &generation{config: c, scope: g.registry.Scope(), gone: make(chan struct{})}
+	err := g.build(next)
+	if err == nil {
+		err = g.bind(next)
+	}
 	if err != nil {
-		return err
+		return g.retire(next), err
 	}
-	if err := g.bind(next); err != nil {
-		g.retire(next)
-		return err
-	}
-	g.commit(next)
-	return nil
+	return g.commit(next), nil
 }
 
 // commit makes a generation that is built and bound the live one. Nothing in it can fail.
-func (g *Gateway) commit(next *generation) {
+func (g *Gateway) commit(next *generation) (ends []func()) {
 	old := g.current
 	if old != nil {
 		for _, b := range old.backends {
@@ -173,14 +188,16 @@ func (g *Gateway) commit(next *generation) {
 	g.number.Set(g.number.Value() + 1)
 	g.loaded.Set(time.Now().Unix())
 	if old != nil {
-		g.retire(old)
+		close(old.gone)
+		return g.retire(old)
 	}
+	return nil
 }
 
 // dropListeners drains the listeners that the generation does not have. The others do not
 // notice.
 func (g *Gateway) dropListeners(next *generation) {
-	keys := make(map[listen.Key]bool, len(next.listeners))
+	keys := make(map[listenerKey]bool, len(next.listeners))
 	for _, l := range next.listeners {
 		keys[l.key] = true
 	}
@@ -189,25 +206,26 @@ func (g *Gateway) dropListeners(next *generation) {
 			continue
 		}
 		delete(g.live, key)
-		within := next.config.Shutdown.Timeout
-		g.leaving.Add(1)
-		go func() {
-			defer g.leaving.Done()
-			g.drain(l, within, 0)
-		}()
+		g.leave(l, next.config.Shutdown.Timeout, 0)
 	}
+}
+
+// leave drains a listener beside everything else.
+func (g *Gateway) leave(l *live, within, delay time.Duration) {
+	g.leaving.Go(func() { g.drain(l, within, delay) })
 }
 
 func (g *Gateway) drain(l *live, within, delay time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), within+delay)
+	ctx, cancel := context.WithTimeout(g.life, within+delay)
 	defer cancel()
 	if cut := l.listener.Drain(ctx, delay); cut > 0 {
-		g.o.Report(fmt.Sprintf("listener %q: %d requests were cut off at the end of the drain timeout", l.name, cut))
+		g.o.Report(fmt.Sprintf("listener %q: %d requests were cut off", l.name, cut))
 	}
 }
 
-// retire lets go of what a generation holds.
-func (g *Gateway) retire(gen *generation) {
+// retire lets go of what a generation holds. What it returns ends what nobody holds any more, and
+// is to be called without the lock.
+func (g *Gateway) retire(gen *generation) (ends []func()) {
 	for _, l := range gen.listeners {
 		if l.socket != nil {
 			_ = l.socket.Close() // never used
@@ -220,62 +238,72 @@ func (g *Gateway) retire(gen *generation) {
 		b.Close()
 	}
 	for _, release := range gen.held {
-		release()
+		if last := release(); last != nil {
+			ends = append(ends, last)
+		}
 	}
 	gen.scope.Release()
+	return ends
 }
 
 // Shutdown ends the gateway without cutting requests: it says that it is not ready any more,
 // goes on for the configured delay, stops accepting, and lets requests in flight end, for the
-// configured time at most. Then it closes.
+// configured time at most. Then it closes. Close ends a Shutdown that is under way.
 func (g *Gateway) Shutdown() {
 	g.draining.Store(true)
 	g.mu.Lock()
-	var within, delay time.Duration
-	if g.current != nil {
-		within, delay = g.current.config.Shutdown.Timeout, g.current.config.Shutdown.Delay
-	}
-	var all []*live
-	for key, l := range g.live {
-		all = append(all, l)
-		delete(g.live, key)
-	}
-	g.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, l := range all {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			g.drain(l, within, delay)
-		}()
-	}
-	wg.Wait()
-	g.Close()
-}
-
-// Close ends the gateway at once: what is in flight is cut.
-func (g *Gateway) Close() {
-	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return
-	}
-	g.closed = true
-	for key, l := range g.live {
-		l.listener.Close()
-		delete(g.live, key)
+	if g.current != nil && !g.closed {
+		o := &g.current.config.Shutdown
+		for key, l := range g.live {
+			delete(g.live, key)
+			g.leave(l, o.Timeout, o.Delay)
+		}
 	}
 	g.mu.Unlock()
 	g.leaving.Wait()
-	g.stop()
+	g.Close()
+}
+
+// Close ends the gateway at once: what is in flight is cut. When it returns everything has ended,
+// whoever called it first.
+func (g *Gateway) Close() { g.closing.Do(g.close) }
+
+func (g *Gateway) close() {
+	g.draining.Store(true)
+	g.end()
+	var last sync.WaitGroup // not leaving, which a Shutdown may be waiting for
+	g.mu.Lock()
+	for key, l := range g.live {
+		delete(g.live, key)
+		last.Go(func() { g.drain(l, 0, 0) })
+	}
+	if a := g.admin; a != nil {
+		g.admin = nil
+		last.Go(func() { a.server.Close(adminGrace) })
+	}
+	g.closed = true
+	g.mu.Unlock()
+	last.Wait()
+	g.leaving.Wait()
 	g.done.Wait()
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	var ends []func()
 	if g.current != nil {
-		g.retire(g.current)
+		close(g.current.gone)
+		ends = g.retire(g.current)
 		g.current = nil
 	}
-	g.closeAdmin()
+	g.mu.Unlock()
+	for _, end := range ends {
+		end()
+	}
+	g.mu.Lock()
+	owing := g.owing
+	g.owing = nil
+	g.mu.Unlock()
+	for _, o := range owing {
+		g.closeLog(o.log)
+	}
 }
 
 // Addr returns the address of a listener of the current configuration, with the port that the
@@ -335,75 +363,38 @@ func (g *Gateway) Ready() bool { return g.ready.Load() && !g.draining.Load() }
 
 // WaitReady waits until the first round of health checks of the current configuration is done.
 func (g *Gateway) WaitReady(ctx context.Context) error {
-	g.mu.Lock()
-	gen := g.current
-	g.mu.Unlock()
-	if gen == nil {
-		return errors.New("no configuration is served")
+	for {
+		g.mu.Lock()
+		gen, closed := g.current, g.closed
+		g.mu.Unlock()
+		if closed {
+			return ErrClosed
+		}
+		if gen == nil {
+			return errors.New("no configuration is served")
+		}
+		done, err := gen.checked(ctx)
+		if err != nil {
+			return err
+		}
+		if done {
+			g.ready.Store(true)
+			return nil
+		}
 	}
+}
+
+// checked waits for the first round of health checks of a generation. It returns false if another
+// one has taken its place meanwhile.
+func (gen *generation) checked(ctx context.Context) (bool, error) {
 	for _, b := range gen.backends {
 		select {
 		case <-b.Ready():
+		case <-gen.gone:
+			return false, nil
 		case <-ctx.Done():
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
-	g.ready.Store(true)
-	return nil
-}
-
-// ReopenLogs opens the files of access logs anew, for whoever has moved them away.
-func (g *Gateway) ReopenLogs() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.logs.each(func(w *metric.LogWriter) {
-		if err := w.Reopen(); err != nil {
-			g.o.Report(fmt.Sprintf("access log: %v; lines go on to where they went", err))
-		}
-	})
-}
-
-func (g *Gateway) closeLog(w *metric.LogWriter) {
-	if err := w.Close(logFlush); err != nil {
-		g.o.Report(fmt.Sprintf("access log: %v", err))
-	}
-}
-
-// logFlush bounds how long the last lines of an access log may take.
-const logFlush = 2 * time.Second
-
-// Load reads a configuration file with everything that this program knows of policies.
-func Load(file string) (*config.Config, error) {
-	return config.Read(file, config.Options{Kinds: policy.Kinds(), CheckFiles: true})
-}
-
-// Parse is Load for a text that stands in no file; paths in it are relative to file's directory.
-func Parse(file string, text []byte) (*config.Config, error) {
-	return config.Load(file, text, config.Options{Kinds: policy.Kinds(), CheckFiles: true})
-}
-
-// Check reports what is wrong with a configuration beyond its text: certificates that cannot be
-// used, expressions that do not compile. It opens no port and starts nothing.
-func Check(c *config.Config) error {
-	g := &Gateway{o: Options{Report: func(string) {}}}
-	r := c.Reporter()
-	checkCertificates(c, r)
-	table := &compiler{gateway: g, config: c, report: r}
-	table.routes(nil)
-	return r.Err()
-}
-
-func checkCertificates(c *config.Config, r *config.Reporter) {
-	for _, l := range c.Listeners {
-		if l.TLS == nil {
-			continue
-		}
-		problems, warnings := cert.Check(certFiles(l.TLS), time.Now())
-		for _, p := range problems {
-			r.Add(r.At(&l.TLS.Certificates[p.Index].Cert), "%s", p.Error())
-		}
-		for _, w := range warnings {
-			r.Warn(r.At(&l.TLS.Certificates[w.Index].Cert), "%s", w.Error())
-		}
-	}
+	return true, nil
 }

@@ -24,40 +24,71 @@ type generation struct {
 	listeners   []*boundListener
 	adminSocket *listen.Socket // opened for this generation and not taken over yet
 	scope       *metric.Scope
-	held        []func() // lets go of what the generation holds in keep-pools
+	held        []func() (last func()) // lets go of what the generation holds in keep-pools
+	gone        chan struct{}          // closed when another generation is live
 }
 
 // boundListener is a listener of a generation.
 type boundListener struct {
 	config  *config.Listener
-	key     listen.Key
+	key     listenerKey
 	socket  *listen.Socket // opened for this generation and not started yet; nil if the listener is open already
 	options *listen.Options
 	server  *http1.ServerOptions
 	site    *proxy.Site
 }
 
-// build compiles a configuration. Nothing that is running notices. On error everything that
-// was acquired has been let go.
-func (g *Gateway) build(c *config.Config) (*generation, error) {
-	gen := &generation{config: c, scope: g.registry.Scope()}
-	r := c.Reporter()
-	checkCertificates(c, r)
-	if err := r.Err(); err != nil {
-		gen.scope.Release()
-		return nil, err
-	}
-	if err := g.assemble(gen, r); err != nil {
-		g.retire(gen)
-		return nil, err
-	}
-	return gen, nil
+// listenerKey is the identity of a listener: its address, and its name where the system chooses the
+// port, so that a file may have several such.
+type listenerKey struct {
+	listen.Key
+	name string
 }
 
-func (g *Gateway) assemble(gen *generation, r *config.Reporter) error {
+func keyOf(name string, a config.Address) (listenerKey, error) {
+	key, err := listen.KeyOf(string(a))
+	if err != nil {
+		return listenerKey{}, err
+	}
+	if !strings.HasSuffix(key.Address, ":0") {
+		name = ""
+	}
+	return listenerKey{key, name}, nil
+}
+
+// build compiles a configuration. Nothing that is running notices. On error the generation holds
+// what it has got so far; the caller retires it.
+func (g *Gateway) build(gen *generation) error {
 	c := gen.config
-	backends := make(map[string]*upstream.Backend, len(c.Backends))
-	for _, b := range c.Backends {
+	k := &compiler{config: c, report: c.Reporter(), scope: gen.scope}
+	routes, sites := k.compile()
+	if err := k.report.Err(); err != nil {
+		return err
+	}
+	if err := g.connect(gen, routes); err != nil {
+		return err
+	}
+	log, err := g.openLog(gen)
+	if err != nil {
+		return err
+	}
+	for i, l := range c.Listeners {
+		bound, err := g.buildListener(gen, l)
+		if err != nil {
+			return err
+		}
+		k.union(l, bound.server)
+		bound.site = sites[i]
+		bound.site.Log, bound.server.Paths = log, sites[i].Paths
+		gen.listeners = append(gen.listeners, bound)
+	}
+	return nil
+}
+
+// connect makes the backends and gives them to the routes that forward.
+func (g *Gateway) connect(gen *generation, routes []compiledRoute) error {
+	backends := make(map[string]*upstream.Backend, len(gen.config.Backends))
+	for _, b := range gen.config.Backends {
 		backend, err := g.buildBackend(gen, b)
 		if err != nil {
 			return err
@@ -65,22 +96,12 @@ func (g *Gateway) assemble(gen *generation, r *config.Reporter) error {
 		gen.backends = append(gen.backends, backend)
 		backends[b.Name] = backend
 	}
-	log, err := g.openLog(gen)
-	if err != nil {
-		return err
-	}
-	k := &compiler{gateway: g, config: c, report: r, scope: gen.scope}
-	routes := k.routes(backends)
-	for _, l := range c.Listeners {
-		bound, err := g.buildListener(gen, l)
-		if err != nil {
-			return err
+	for i := range routes {
+		if f, ok := routes[i].action.(*proxy.Forward); ok {
+			f.Backend = backends[routes[i].config.Backend]
 		}
-		bound.site = k.site(l, routes, log)
-		k.paths(l, bound.server)
-		gen.listeners = append(gen.listeners, bound)
 	}
-	return r.Err()
+	return nil
 }
 
 func (g *Gateway) buildBackend(gen *generation, b *config.Backend) (*upstream.Backend, error) {
@@ -94,7 +115,7 @@ func (g *Gateway) buildBackend(gen *generation, b *config.Backend) (*upstream.Ba
 		if err != nil {
 			return nil, err
 		}
-		gen.held = append(gen.held, func() { g.endpoints.release(key) })
+		gen.held = append(gen.held, func() func() { return g.endpoints.release(key) })
 		endpoints[i] = ep
 	}
 	return upstream.New(o, endpoints, g.registry)
@@ -106,29 +127,34 @@ type logKey struct {
 	buffer int64
 }
 
-func (g *Gateway) openLog(gen *generation) (*metric.LogWriter, error) {
+func (g *Gateway) openLog(gen *generation) (*proxy.Log, error) {
 	a := gen.config.AccessLog
 	if a == nil {
 		return nil, nil
 	}
-	key := logKey{string(a.Path), int64(a.Buffer)}
-	w, err := g.logs.acquire(key, func() (*metric.LogWriter, error) {
+	path := string(a.Path)
+	key := logKey{path, int64(a.Buffer)}
+	log, err := g.logs.acquire(key, func() (*proxy.Log, error) {
 		o := metric.LogOptions{
 			Buffer:  int(a.Buffer),
 			Lines:   g.scope.Counter(metric.AccessLogLines),
 			Dropped: g.scope.Counter(metric.AccessLogDropped),
-			Notify:  g.logTrouble(string(a.Path)),
+			Notify:  g.logTrouble(path),
 		}
-		if o.Writer = g.stream(string(a.Path)); o.Writer == nil {
-			o.Path = string(a.Path)
+		if o.Writer = g.stream(path); o.Writer == nil {
+			o.Path = path
 		}
-		return metric.OpenLog(o)
+		w, err := metric.OpenLog(o)
+		if err != nil {
+			return nil, err
+		}
+		return proxy.NewLog(w), nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("access_log: %w", err)
+		return nil, err
 	}
-	gen.held = append(gen.held, func() { g.logs.release(key) })
-	return w, nil
+	gen.held = append(gen.held, func() func() { return g.logs.release(key) })
+	return log, nil
 }
 
 func (g *Gateway) stream(path string) io.Writer {
@@ -160,7 +186,7 @@ type store struct {
 
 // storeKey is the identity of a store: who listens, under which policy, with which files.
 type storeKey struct {
-	listener listen.Key
+	listener listenerKey
 	version  string
 	files    string
 }
@@ -173,7 +199,7 @@ func certFiles(t *config.TLS) []cert.Files {
 	return files
 }
 
-func (g *Gateway) openStore(gen *generation, l *config.Listener, key listen.Key) (*store, error) {
+func (g *Gateway) openStore(gen *generation, l *config.Listener, key listenerKey) (*store, error) {
 	files := certFiles(l.TLS)
 	id := storeKey{listener: key, version: l.TLS.MinVersion, files: fmt.Sprint(files)}
 	s, err := g.stores.acquire(id, func() (*store, error) {
@@ -195,7 +221,7 @@ func (g *Gateway) openStore(gen *generation, l *config.Listener, key listen.Key)
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", l.Name, err)
 	}
-	gen.held = append(gen.held, func() { g.stores.release(id) })
+	gen.held = append(gen.held, func() func() { return g.stores.release(id) })
 	return s, nil
 }
 
@@ -211,7 +237,7 @@ func (g *Gateway) certNotice(listener string) func(cert.Notice) {
 
 // buildListener makes the options of a listener.
 func (g *Gateway) buildListener(gen *generation, l *config.Listener) (*boundListener, error) {
-	key, err := listen.KeyOf(string(l.Address))
+	key, err := keyOf(l.Name, l.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", l.Name, err)
 	}
@@ -221,7 +247,7 @@ func (g *Gateway) buildListener(gen *generation, l *config.Listener) (*boundList
 		HandshakeTimeout: l.Timeouts.Header,
 		MaxConnections:   l.Limits.Connections,
 		Metrics:          listen.NewMetrics(gen.scope, l.Name),
-		Report:           func(err error) { g.o.Report(fmt.Sprintf("listener %q: %v", l.Name, err)) },
+		Report:           func(err error) { g.o.Report(err.Error()) },
 	}
 	strictness := gen.scope.CounterSet(metric.Strictness, proxy.ReasonWords(), l.Name)
 	removed := gen.scope.Counter(metric.FieldsRemoved, l.Name)
@@ -256,13 +282,7 @@ func (g *Gateway) buildListener(gen *generation, l *config.Listener) (*boundList
 // bind opens the sockets that the generation needs and the running one does not have.
 func (g *Gateway) bind(gen *generation) error {
 	var failed []error
-	seen := make(map[listen.Key]string)
 	for _, l := range gen.listeners {
-		if other, ok := seen[l.key]; ok {
-			failed = append(failed, fmt.Errorf("listener %q: %s is taken by listener %q of the same file; give each an address of its own", l.config.Name, l.config.Address, other))
-			continue
-		}
-		seen[l.key] = l.config.Name
 		if _, ok := g.live[l.key]; ok {
 			continue
 		}

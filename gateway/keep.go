@@ -2,10 +2,10 @@ package gateway
 
 // keep is a pool of things that outlive a generation. Each has a key, by which the next
 // generation finds it again, and a count of the generations that use it; the last one that lets
-// go closes it. The gateway's lock guards it.
+// go ends it. The gateway's lock guards it.
 type keep[K comparable, V any] struct {
-	kept  map[K]*kept[V]
-	close func(V)
+	kept map[K]*kept[V]
+	end  func(V)
 }
 
 type kept[V any] struct {
@@ -13,8 +13,8 @@ type kept[V any] struct {
 	users int
 }
 
-func newKeep[K comparable, V any](closeValue func(V)) *keep[K, V] {
-	return &keep[K, V]{kept: make(map[K]*kept[V]), close: closeValue}
+func newKeep[K comparable, V any](end func(V)) *keep[K, V] {
+	return &keep[K, V]{kept: make(map[K]*kept[V]), end: end}
 }
 
 // acquire returns the thing under key, made if there is none yet.
@@ -31,16 +31,18 @@ func (p *keep[K, V]) acquire(key K, open func() (V, error)) (V, error) {
 	return v, nil
 }
 
-// release lets go of the thing under key.
-func (p *keep[K, V]) release(key K) {
+// release lets go of the thing under key. If nobody uses it any more it is out of the pool, and
+// last ends it: without the gateway's lock, because that may take a while. Else last is nil.
+func (p *keep[K, V]) release(key K) (last func()) {
 	k, ok := p.kept[key]
 	if !ok {
-		return
+		return nil
 	}
-	if k.users--; k.users == 0 {
-		delete(p.kept, key)
-		p.close(k.value)
+	if k.users--; k.users > 0 {
+		return nil
 	}
+	delete(p.kept, key)
+	return func() { p.end(k.value) }
 }
 
 // each calls f with everything in the pool.

@@ -7,17 +7,23 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/sluice-gateway/sluice/config"
 )
 
-// RunOptions are what Run needs besides the file.
+// RunOptions are what Run needs besides the file. The lines for operators go to Stderr, beside an
+// access log that is configured so; Report is not used.
 type RunOptions struct {
 	Options
-	Watch  bool             // reload when the file changes
-	Reload <-chan os.Signal // each signal reloads the file and reopens logs
-	Stderr io.Writer        // where the lines for operators go
+	// Watch reloads when the configuration file was changed, replaced or made anew. What `${file:…}`
+	// names is not watched: a reload reads it again. Certificates are watched always.
+	Watch bool
+	// Reload reloads the file and reopens access logs with each signal. May be nil.
+	Reload <-chan os.Signal
+
+	look time.Duration // how often a watched file is looked at; 0 means watchEvery
 }
 
 // watchEvery is how often a watched file is looked at. Looking beats being told: it works with
@@ -27,63 +33,77 @@ const watchEvery = time.Second
 // Run serves a configuration file until ctx ends, then drains. It returns an error only if the
 // file could not be served at all; nothing was started then.
 func Run(ctx context.Context, file string, o RunOptions) error {
-	say := func(format string, args ...any) { _, _ = fmt.Fprintf(o.Stderr, "sluice: "+format+"\n", args...) }
-	o.Options.Report = func(line string) { say("%s", line) }
-	state := statOf(file)
-	c, err := Load(file)
+	if o.Stderr == nil {
+		o.Stderr = io.Discard
+	}
+	r := &runner{file: file, stderr: o.Stderr}
+	o.Report = func(line string) { r.say("%s", line) }
+	w := watcher{file: file, loaded: stat(file)}
+	c, err := r.load()
 	if err != nil {
 		return err
 	}
-	warn(o.Stderr, c)
-	g := New(o.Options)
-	defer g.Close()
-	if err := g.Apply(c); err != nil {
+	r.gateway = New(o.Options)
+	defer r.gateway.Close()
+	if err := r.gateway.Apply(c); err != nil {
 		return err
 	}
-	if g.WaitReady(ctx) == nil {
-		say("ready")
+	if r.gateway.WaitReady(ctx) == nil {
+		r.say("ready")
 	}
-	r := &reloader{gateway: g, file: file, say: say, stderr: o.Stderr}
+	if o.look <= 0 {
+		o.look = watchEvery
+	}
 	var tick <-chan time.Time
 	if o.Watch {
-		t := time.NewTicker(watchEvery)
+		t := time.NewTicker(o.look)
 		defer t.Stop()
 		tick = t.C
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			say("draining")
-			g.Shutdown()
-			say("ended")
+			r.say("draining")
+			r.gateway.Shutdown()
+			r.say("ended")
 			return nil
 		case <-o.Reload:
-			state = statOf(file)
-			g.ReopenLogs()
+			w.loaded = stat(file)
+			r.gateway.ReopenLogs()
 			r.reload()
 		case <-tick:
-			if now := statOf(file); now != state && now.exists {
-				state = now
+			if w.changed() {
 				r.reload()
 			}
 		}
 	}
 }
 
-// reloader reloads one file and tells how it went.
-type reloader struct {
+// runner serves one file and tells how it goes.
+type runner struct {
 	gateway *Gateway
 	file    string
-	say     func(format string, args ...any)
 	stderr  io.Writer
 }
 
-// reload makes the file as it is now the configuration that is served, or says why not.
-func (r *reloader) reload() {
-	began := time.Now()
+// say writes one line in one write, so that lines of several goroutines do not mix.
+func (r *runner) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.stderr, "sluice: "+format+"\n", args...) // there is nowhere to tell that nobody listens
+}
+
+func (r *runner) load() (*config.Config, error) {
 	c, err := Load(r.file)
 	if err == nil {
-		warn(r.stderr, c)
+		Warn(r.stderr, c.Warnings)
+	}
+	return c, err
+}
+
+// reload makes the file as it is now the configuration that is served, or says why not.
+func (r *runner) reload() {
+	began := time.Now()
+	c, err := r.load()
+	if err == nil {
 		err = r.gateway.Apply(c)
 	}
 	r.gateway.countReload(err)
@@ -106,33 +126,61 @@ func (g *Gateway) countReload(err error) {
 // Explain writes an error of a configuration as `sluice check` does: one block for each, with
 // its place.
 func Explain(w io.Writer, err error) {
+	var b strings.Builder
 	var all config.Errors
 	if errors.As(err, &all) {
-		_, _ = fmt.Fprintln(w, all.Error())
-		return
+		b.WriteString(all.Error() + "\n")
+	} else {
+		for line := range strings.SplitSeq(err.Error(), "\n") { // errors of several listeners are joined
+			b.WriteString("sluice: " + line + "\n")
+		}
 	}
-	_, _ = fmt.Fprintf(w, "sluice: %v\n", err)
+	_, _ = io.WriteString(w, b.String())
 }
 
-// warn writes the warnings of a configuration.
-func warn(w io.Writer, c *config.Config) {
-	if len(c.Warnings) > 0 {
-		_, _ = fmt.Fprintln(w, c.Warnings.Error())
+// Warn writes warnings as Explain writes errors, each marked as one.
+func Warn(w io.Writer, warnings config.Errors) {
+	for _, one := range warnings {
+		marked := *one
+		marked.Message = "warning: " + one.Message
+		_, _ = io.WriteString(w, marked.Error()+"\n")
 	}
 }
 
-// fileState is what shows that a file has changed.
-type fileState struct {
-	exists bool
-	size   int64
-	mode   fs.FileMode
-	time   time.Time
+// watcher finds out when a file has changed.
+type watcher struct {
+	file   string
+	loaded fs.FileInfo // when it was last loaded
+	seen   fs.FileInfo // at the last look, if it was another then
 }
 
-func statOf(file string) fileState {
+// changed reports, once, that the file is another than the one last loaded. It waits until two
+// looks have found it the same: who is still writing it would have half of it taken for all. A file
+// that is gone changes nothing.
+func (w *watcher) changed() bool {
+	now := stat(w.file)
+	switch {
+	case now == nil || same(now, w.loaded):
+		w.seen = nil
+	case !same(now, w.seen):
+		w.seen = now
+	default:
+		w.loaded, w.seen = now, nil
+		return true
+	}
+	return false
+}
+
+// stat returns what a file looks like, nil if it cannot be looked at.
+func stat(file string) fs.FileInfo {
 	i, err := os.Stat(file)
 	if err != nil {
-		return fileState{}
+		return nil
 	}
-	return fileState{exists: true, size: i.Size(), mode: i.Mode(), time: i.ModTime()}
+	return i
+}
+
+// same reports whether two looks have found the same file, unchanged.
+func same(a, b fs.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.Mode() == b.Mode() && a.ModTime().Equal(b.ModTime())
 }

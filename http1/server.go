@@ -84,7 +84,8 @@ type serverConn struct {
 	h        message.Handler
 	s        *session // nil while idle
 	by       int64    // the deadline that the current wait really has
-	ended    int64    // when the last exchange ended, for the wait that follows at once; else 0
+	ended    int64    // when the last exchange ended and the wait for the next began, 0 before the first wait
+	leaveBy  int64    // when the wait of a draining connection ends, 0 before it drains
 	requests int
 	next     step // what readable ended with
 	refused  message.Reason
@@ -329,7 +330,8 @@ func (c *serverConn) park() {
 	if c.ended == 0 {
 		c.ended = message.Now()
 	}
-	c.by, c.ended = c.ended+int64(within), 0
+	// From the same moment however often an early timer comes by here, or the wait would never end.
+	c.by = c.ended + int64(within)
 	c.armRead(c.by)
 	c.lingerIfDraining()
 }
@@ -348,7 +350,10 @@ func (c *serverConn) rearm() {
 // timer is set first and the mark read afterwards, so one of the two sees the other.
 func (c *serverConn) lingerIfDraining() {
 	if c.draining() {
-		c.by = min(c.by, message.Now()+int64(c.o.DrainLinger))
+		if c.leaveBy == 0 {
+			c.leaveBy = message.Now() + int64(c.o.DrainLinger)
+		}
+		c.by = min(c.by, c.leaveBy)
 		c.armRead(c.by)
 	}
 }

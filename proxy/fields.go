@@ -9,19 +9,28 @@ import (
 
 // receive reads what the request says of its way here and writes what the backend is told.
 func (s *Site) receive(x *message.Exchange) {
-	h := &x.Request.Header
-	c := &x.Client
-	peer := c.Peer.Addr().Unmap()
-	c.Addr, c.Trusted = peer, s.trusts(peer)
-	if !c.Trusted {
-		s.forgetManaged(h)
-	} else if list := h.Get(message.XForwardedFor); list != nil {
-		c.Addr = s.clientAddr(h, peer)
+	s.recognise(x)
+	if !x.Client.Trusted {
+		forgetManaged(&x.Request.Header)
 	}
 	s.identify(x)
-	h.Set(requestID, x.ID)
-	s.forward(x, peer)
+	x.Request.Header.Set(requestID, x.ID)
+	s.forward(x)
 }
+
+// recognise finds out who asks: the rightmost address of the way here that is not a trusted proxy.
+func (s *Site) recognise(x *message.Exchange) {
+	c := &x.Client
+	c.Addr = hop(x)
+	c.Trusted = s.trusts(c.Addr)
+	if c.Trusted && x.Request.Header.Has(message.XForwardedFor) {
+		c.Addr = s.clientAddr(&x.Request.Header, c.Addr)
+	}
+}
+
+// hop returns the address of the other end of the connection as networks and fields have it: IPv4
+// as such, and without the zone, which means something on this machine only.
+func hop(x *message.Exchange) netip.Addr { return x.Client.Peer.Addr().Unmap().WithZone("") }
 
 // managedIDs is read-only: the fields that tell of the way here. A client's copy is a claim
 // that only a trusted proxy may make.
@@ -34,7 +43,7 @@ var managedIDs = func() (ids []message.ID) {
 	return ids
 }()
 
-func (s *Site) forgetManaged(h *message.Header) {
+func forgetManaged(h *message.Header) {
 	for _, id := range managedIDs {
 		if h.Has(id) {
 			h.Remove(id.Name())
@@ -51,9 +60,9 @@ func (s *Site) trusts(a netip.Addr) bool {
 	return false
 }
 
-// clientAddr walks X-Forwarded-For from its right end: each trusted proxy vouches for the
-// address to its left. The client is the first that is not a trusted proxy. An entry that is
-// no address ends the walk: what stands to its left nobody vouches for.
+// clientAddr walks X-Forwarded-For, all lines of it, from its right end: each trusted proxy
+// vouches for the address to its left. The client is the first that is not a trusted proxy. An
+// entry that is no address ends the walk: what stands to its left nobody vouches for.
 func (s *Site) clientAddr(h *message.Header, peer netip.Addr) netip.Addr {
 	client := peer
 	for i := h.Len() - 1; i >= 0; i-- {
@@ -83,26 +92,6 @@ func (s *Site) clientAddr(h *message.Header, peer netip.Addr) netip.Addr {
 		}
 	}
 	return client
-}
-
-// parseAddr reads an address as X-Forwarded-For has it, with or without a port and brackets.
-func parseAddr(b []byte) (netip.Addr, bool) {
-	if len(b) > 64 {
-		return netip.Addr{}, false
-	}
-	text := string(b)
-	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
-		return a.Unmap(), true
-	}
-	if ap, err := netip.ParseAddrPort(text); err == nil && ap.Addr().Zone() == "" {
-		return ap.Addr().Unmap(), true
-	}
-	if n := len(text); n > 2 && text[0] == '[' && text[n-1] == ']' {
-		if a, err := netip.ParseAddr(text[1 : n-1]); err == nil && a.Zone() == "" {
-			return a.Unmap(), true
-		}
-	}
-	return netip.Addr{}, false
 }
 
 // identify gives the exchange its id: a trusted proxy's, or a new one of 128 random bits.
@@ -139,9 +128,12 @@ func validID(id []byte) bool {
 
 // forward sets the forwarding fields. What a trusted proxy said is continued, anything else
 // was removed before.
-func (s *Site) forward(x *message.Exchange, peer netip.Addr) {
+//
+// What is built on scratch memory is kept, although the header copies it: the memory then grows to
+// what a request needs, and the next one finds it there.
+func (s *Site) forward(x *message.Exchange) {
 	h := &x.Request.Header
-	ip := peer.AppendTo(x.Scratch())
+	ip := x.KeepScratch(hop(x).AppendTo(x.Scratch()))
 	if !h.Has(message.XForwardedFor) {
 		h.Add(forwardedFor, ip)
 	} else {
@@ -154,14 +146,12 @@ func (s *Site) forward(x *message.Exchange, peer netip.Addr) {
 		h.Add(forwardedHost, authority(x))
 	}
 	if s.RFC7239 {
-		s.forwardRFC7239(x, peer)
+		forwardRFC7239(x)
 	}
 }
 
-// joined returns all values of a list field and one more, over scratch memory of x. The element may
-// lie there itself.
+// joined returns all values of a list field and one more, in memory of x.
 func joined(x *message.Exchange, h *message.Header, id message.ID, element []byte) []byte {
-	element = x.KeepScratch(element)
 	b := x.Scratch()
 	for i := range h.Len() {
 		if f := h.At(i); f.ID == id && len(f.Value) > 0 {
@@ -169,12 +159,12 @@ func joined(x *message.Exchange, h *message.Header, id message.ID, element []byt
 			b = append(b, ", "...)
 		}
 	}
-	return append(b, element...)
+	return x.KeepScratch(append(b, element...))
 }
 
 // forwardRFC7239 adds this hop to Forwarded (RFC 7239 section 4).
-func (s *Site) forwardRFC7239(x *message.Exchange, peer netip.Addr) {
-	h := &x.Request.Header
+func forwardRFC7239(x *message.Exchange) {
+	h, peer := &x.Request.Header, hop(x)
 	b := append(x.Scratch(), "for="...)
 	if peer.Is4() {
 		b = peer.AppendTo(b)
@@ -194,6 +184,7 @@ func (s *Site) forwardRFC7239(x *message.Exchange, peer netip.Addr) {
 		}
 		b = append(b, '"')
 	}
+	b = x.KeepScratch(b)
 	if h.Has(message.Forwarded) {
 		b = joined(x, h, message.Forwarded, b)
 	}
@@ -208,5 +199,5 @@ func authority(x *message.Exchange) []byte {
 	}
 	b := append(x.Scratch(), r.Host...)
 	b = append(b, ':')
-	return append(b, r.Port...)
+	return x.KeepScratch(append(b, r.Port...))
 }

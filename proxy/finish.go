@@ -77,10 +77,10 @@ func (s *state) log(x *message.Exchange) {
 	if method := r.Method.AppendTo(text[:0]); len(method) > 0 {
 		l.Bytes(keyMethod, method)
 		l.String(keyScheme, r.Scheme)
-		l.Bytes(keyHost, r.Host)
-		l.Bytes(keyPath, r.Path)
-		if r.Query != nil {
-			l.Bytes(keyQuery, r.Query)
+		l.Bytes(keyHost, s.asked.host)
+		l.Bytes(keyPath, s.asked.path)
+		if s.asked.query != nil {
+			l.Bytes(keyQuery, s.asked.query)
 		}
 		l.String(keyProtocol, r.Protocol.String())
 	}
@@ -98,7 +98,9 @@ func (s *state) log(x *message.Exchange) {
 	}
 	if o.Backend != "" {
 		l.String(keyBackend, o.Backend)
-		l.String(keyEndpoint, o.Endpoint)
+		if o.Endpoint != "" {
+			l.String(keyEndpoint, o.Endpoint)
+		}
 		l.Int(keyAttempts, int64(o.Attempts))
 		l.Bool(keyReused, o.Reused)
 	}
@@ -109,10 +111,11 @@ func (s *state) log(x *message.Exchange) {
 	stage(l, keyConnect, t.Read, t.Connected)
 	stage(l, keyFirstByte, t.Read, t.FirstByte)
 	stage(l, keyWrite, t.FirstByte, t.End)
-	if agent := r.Header.Get(message.UserAgent); agent != nil {
-		l.Bytes(keyAgent, agent)
+	if s.asked.agent != nil {
+		l.Bytes(keyAgent, s.asked.agent)
 	}
-	s.site.Log.Append(l.End())
+	s.site.Log.writer.Append(l.End())
+	s.site.Log.given.Inc(s.shard)
 }
 
 // stage writes how long it took between two moments that both came.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"sync/atomic"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -13,6 +14,7 @@ import (
 // the site of its moment and keeps it to its end.
 type HTTP struct {
 	site   atomic.Pointer[Site]
+	mixed  atomic.Bool // sites have differed in how paths are read
 	shards atomic.Uint32
 }
 
@@ -24,7 +26,12 @@ func NewHTTP(site *Site) *HTTP {
 }
 
 // Swap makes site the one that later exchanges are answered by.
-func (h *HTTP) Swap(site *Site) { h.site.Store(site) }
+func (h *HTTP) Swap(site *Site) {
+	if site.Paths != h.site.Load().Paths {
+		h.mixed.Store(true) // before the site: who sees the site sees this
+	}
+	h.site.Store(site)
+}
 
 // state is what the proxy remembers of an exchange between Serve and Finish. It stays with the
 // Exchange for the next one. Exchanges are pooled, and the pool keeps them near a core, so the
@@ -37,8 +44,15 @@ type state struct {
 	served bool // between Serve and Finish
 	flying bool // flight was given to a backend
 	found  route.Result[*Route]
+	asked  asked
 	line   metric.Line
+
+	failure message.Failure // what refuse returns
 }
+
+// asked is what the log tells of a request: as the client sent it and the route was chosen by,
+// whatever policies make of it. The slices belong to the exchange.
+type asked struct{ host, path, query, agent []byte }
 
 // Serve implements message.Handler.
 func (h *HTTP) Serve(x *message.Exchange) {
@@ -50,17 +64,33 @@ func (h *HTTP) Serve(x *message.Exchange) {
 	}
 	site := h.site.Load()
 	s.site, s.served = site, true
-	if x.Outcome.Reason != message.ReasonNone {
-		site.identify(x) // refused by the codec; the answer still has an id
+	if x.Outcome.Reason != message.ReasonNone { // refused by the codec
+		site.recognise(x)
+		site.identify(x)
+		s.note(x)
 		site.problem(x)
 		return
 	}
+	reason := message.ReasonNone
+	if h.mixed.Load() {
+		// A connection keeps the codec's settings that it was accepted with, and the path may have
+		// been read by those of another site: it is read again, so that the table matches what its
+		// routes forward.
+		reason = site.readPath(x, site.Paths, s.shard)
+	}
 	site.receive(x)
-	if failure := s.choose(x); failure != nil {
+	failure := s.choose(x, reason)
+	s.note(x)
+	if failure != nil {
 		x.Fail(failure)
 		site.problem(x)
 		return
 	}
+	s.run(x)
+}
+
+// run lets the route's policies and its action answer.
+func (s *state) run(x *message.Exchange) {
 	r := s.route
 	x.Outcome.Route = r.Name
 	if r.Timeout > 0 {
@@ -76,9 +106,22 @@ func (h *HTTP) Serve(x *message.Exchange) {
 	}
 	if failure != nil {
 		x.Fail(failure)
-		site.problem(x)
+		s.site.problem(x)
 	}
 	s.answer(x, ran)
+}
+
+// note keeps what the log tells of the request.
+func (s *state) note(x *message.Exchange) {
+	if s.site.Log == nil {
+		return
+	}
+	s.site.Log.due.Inc(s.shard)
+	r := &x.Request
+	s.asked = asked{host: r.Host, path: r.Path, query: r.Query, agent: r.Header.Get(message.UserAgent)}
+	if len(r.Path) == 0 {
+		s.asked.path = r.RawPath // it was refused: what the client sent is all there is
+	}
 }
 
 // answer runs the response policies of the first ran policies and adds what every response has.
@@ -88,12 +131,22 @@ func (s *state) answer(x *message.Exchange, ran int) {
 		if failure == nil {
 			break
 		}
-		_ = x.Response.Body.Close()
+		drop(&x.Response)
 		x.Fail(failure)
 		s.site.problem(x)
 		ran = left
 	}
 	x.Response.Header.Set(requestID, x.ID)
+}
+
+// drop gives back what a response borrows that will not be sent. An error of it is that of a
+// connection that nobody uses any more.
+func drop(r *message.Response) {
+	_ = r.Body.Close()
+	if r.Tunnel != nil {
+		_ = r.Tunnel.Close()
+		r.Tunnel = nil
+	}
 }
 
 // Finish implements message.Handler.
@@ -112,26 +165,33 @@ func (h *HTTP) Finish(x *message.Exchange) {
 		s.log(x)
 	}
 	s.site, s.route = nil, nil
-	s.found = route.Result[*Route]{}
+	s.found, s.asked = route.Result[*Route]{}, asked{}
 }
 
-// choose finds the route and applies what it says of paths, upgrades and trailers.
-func (s *state) choose(x *message.Exchange) *message.Failure {
+// choose finds the route and applies what it says of paths, upgrades and trailers. reason is what
+// the site has against the path.
+func (s *state) choose(x *message.Exchange, reason message.Reason) *message.Failure {
 	s.route = s.site.none
+	if reason != message.ReasonNone {
+		return s.refuse(reason)
+	}
 	s.site.Table.Lookup(x, &s.found)
-	if reason := s.found.Reason; reason != message.ReasonNone {
+	if reason = s.found.Reason; reason == message.PathAmbiguous {
+		reason = s.site.lenient(reason, s.shard)
+	}
+	if reason != message.ReasonNone {
 		if reason == message.MethodNotAllowed {
 			x.Response.Header.Set(allow, s.found.Allow)
 		}
-		return refused(reason)
+		return s.refuse(reason)
 	}
-	s.route = s.found.Payload
-	r := s.route
-	if !r.PlainPaths {
-		if reason := r.checkPath(x); reason != message.ReasonNone {
-			return refused(reason)
+	r := s.found.Payload
+	if r.Paths != s.site.Paths {
+		if reason := s.rereadPath(x, r); reason != message.ReasonNone {
+			return s.refuse(reason)
 		}
 	}
+	s.route = r
 	if x.Request.Upgrade != nil && !r.permitsUpgrade(x.Request.Upgrade) {
 		x.Request.Upgrade = nil
 	}
@@ -139,8 +199,28 @@ func (s *state) choose(x *message.Exchange) *message.Failure {
 	return nil
 }
 
-func refused(reason message.Reason) *message.Failure {
-	return &message.Failure{Reason: reason, Side: message.SideClient, Stage: message.StageRoute}
+// rereadPath reads the path as the route r, which was chosen, wants it read.
+func (s *state) rereadPath(x *message.Exchange, r *Route) message.Reason {
+	matched := x.Request.Path
+	if reason := s.site.readPath(x, r.Paths, s.shard); reason != message.ReasonNone {
+		return reason
+	}
+	if r.Paths.Slashes != message.SlashesMerge || s.site.Paths.Slashes == message.SlashesMerge || bytes.Equal(matched, x.Request.Path) {
+		return message.ReasonNone
+	}
+	// The path was matched with slashes that are now gone. What is forwarded must not be the path
+	// of another route.
+	if s.site.Table.Lookup(x, &s.found); s.found.Payload != r {
+		return message.PathAmbiguous
+	}
+	return message.ReasonNone
+}
+
+// refuse returns the failure of a request that the proxy itself does not take. It is valid until
+// the exchange has ended.
+func (s *state) refuse(reason message.Reason) *message.Failure {
+	s.failure = message.Failure{Reason: reason, Side: message.SideClient, Stage: message.StageRoute}
+	return &s.failure
 }
 
 // Names that the proxy sets; read-only.

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/sluice-gateway/sluice/expr"
@@ -13,30 +12,49 @@ import (
 	"github.com/sluice-gateway/sluice/upstream"
 )
 
-// Site is one generation of what a listener serves. It is immutable once it is given to HTTP.
+// Site is one generation of what a listener serves. It is immutable once it is sealed and given to
+// HTTP.
 type Site struct {
 	Listener       string
 	Table          *route.Table[*Route]
+	Paths          message.PathRules // how the listener reads paths before the route is known
+	Warn           bool              // paths that can be read in two ways are counted and let through
 	TrustedProxies []netip.Prefix
 	RFC7239        bool   // backends get Forwarded besides X-Forwarded-*
 	ProblemType    string // member type of problems; {reason} is replaced
-	Log            *metric.LogWriter
+	Log            *Log   // nil for none
 	Metrics        SiteMetrics
 
-	none *Route // stands for requests that no route was found for
+	none     *Route   // stands for requests that no route was found for
+	problems []string // by reason: the document up to the request id
 }
 
 // SiteMetrics are the handles of a listener.
 type SiteMetrics struct {
-	Received *metric.Counter // bytes of request bodies
-	Sent     *metric.Counter // bytes of response bodies
+	Received *metric.Counter    // bytes of request bodies
+	Sent     *metric.Counter    // bytes of response bodies
+	Warned   *metric.CounterSet // requests let through that are not read in one way only, by reason
 }
 
 // Seal completes a site. scope keeps its metrics.
 func (s *Site) Seal(scope *metric.Scope) {
 	s.Metrics.Received = scope.Counter(metric.BytesReceived, s.Listener)
 	s.Metrics.Sent = scope.Counter(metric.BytesSent, s.Listener)
+	s.Metrics.Warned = scope.CounterSet(metric.Strictness, reasonWords, s.Listener)
 	s.none = &Route{Metrics: NewRouteMetrics(scope, s.Listener, "")}
+	s.problems = make([]string, len(reasonWords))
+	for r := range message.Reasons {
+		s.problems[r] = s.describe(r)
+	}
+}
+
+// lenient counts a reason and takes it back if the listener only warns.
+func (s *Site) lenient(r message.Reason, shard metric.Shard) message.Reason {
+	if !s.Warn || r == message.ReasonNone {
+		return r
+	}
+	s.Metrics.Warned.Inc(shard, int(r))
+	return message.ReasonNone
 }
 
 // Route is one compiled route on one listener.
@@ -49,9 +67,9 @@ type Route struct {
 	Trailers []message.Name // request trailers that the route forwards
 	Metrics  RouteMetrics
 
-	// PlainPaths says that the path needs no second look: the route reads paths as its listener does.
-	PlainPaths bool
-	Paths      message.PathRules
+	// Paths is how the route reads paths; where it differs from the site's, the path is looked at
+	// again. KeepEncodedSlash is the table's affair and not set.
+	Paths message.PathRules
 }
 
 // RouteMetrics are the handles of a route on a listener.
@@ -92,18 +110,21 @@ func (r *Route) permitsUpgrade(protocol []byte) bool {
 	return false
 }
 
-// checkPath applies the route's own reading of paths. The listener has read the path in the
-// mildest way that any of its routes asks for.
-func (r *Route) checkPath(x *message.Exchange) message.Reason {
-	if len(x.Request.RawPath) == 0 || x.Request.RawPath[0] != '/' {
+// readPath makes the path of the request anew, by rules that are not those it was read by. The
+// listener has read it in the mildest way that any of its routes asks for.
+func (s *Site) readPath(x *message.Exchange, rules message.PathRules, shard metric.Shard) message.Reason {
+	r := &x.Request
+	if len(r.RawPath) == 0 || r.RawPath[0] != '/' || message.PlainPath(r.RawPath) {
 		return message.ReasonNone
 	}
-	path, _, reason := message.AppendPath(x.Scratch(), x.Request.RawPath, r.Paths)
-	if reason != message.ReasonNone {
+	path, slash, reason := message.AppendPath(x.Scratch(), r.RawPath, rules)
+	if path == nil {
 		return reason
 	}
-	x.Request.Path = x.KeepScratch(path)
-	return message.ReasonNone
+	if reason = s.lenient(reason, shard); reason == message.ReasonNone {
+		r.Path, r.HasSlash = x.KeepScratch(path), slash
+	}
+	return reason
 }
 
 // Action is what a route does with a request: one of Forward, Redirect, Respond.
@@ -116,13 +137,7 @@ type Forward struct{ Backend *upstream.Backend }
 
 func (a *Forward) serve(x *message.Exchange, s *state) *message.Failure {
 	s.flying = true
-	failure := a.Backend.Do(x, &s.flight)
-	if failure != nil && x.Deadline != 0 && failure.Side == message.SideUpstream && message.Now() >= x.Deadline {
-		f := *failure
-		f.Reason = message.RouteTimeout
-		return &f
-	}
-	return failure
+	return a.Backend.Do(x, &s.flight)
 }
 
 // Redirect answers with the address of another place.
@@ -131,15 +146,15 @@ type Redirect struct {
 	Status int
 }
 
-func (a *Redirect) serve(x *message.Exchange, _ *state) *message.Failure {
+func (a *Redirect) serve(x *message.Exchange, s *state) *message.Failure {
 	to, ok, reason := a.To.Append(x.Scratch(), x, expr.URL)
 	if reason != message.ReasonNone {
-		return refused(reason)
+		return s.refuse(reason)
 	}
 	if !ok {
-		return refused(message.PathValueInvalid)
+		return s.refuse(message.PathValueInvalid)
 	}
-	x.Response.Header.Set(location, to)
+	x.Response.Header.Set(location, x.KeepScratch(to))
 	x.Response.Status, x.Response.Length, x.Response.Body = a.Status, 0, message.NoBody{}
 	return nil
 }
@@ -147,7 +162,7 @@ func (a *Redirect) serve(x *message.Exchange, _ *state) *message.Failure {
 // Respond answers with fixed content.
 type Respond struct {
 	Status      int
-	ContentType string
+	ContentType []byte // nil for none
 	Body        []byte
 	Headers     []Field
 }
@@ -155,17 +170,17 @@ type Respond struct {
 // Field is a header field of a fixed answer.
 type Field struct {
 	Name  message.Name
-	Value string
+	Value []byte
 }
 
 func (a *Respond) serve(x *message.Exchange, _ *state) *message.Failure {
 	r := &x.Response
 	r.Status = a.Status
-	if a.ContentType != "" {
-		r.Header.Set(contentType, []byte(a.ContentType))
+	if a.ContentType != nil {
+		r.Header.Set(contentType, a.ContentType)
 	}
 	for i := range a.Headers {
-		r.Header.Add(a.Headers[i].Name, []byte(a.Headers[i].Value))
+		r.Header.Add(a.Headers[i].Name, a.Headers[i].Value)
 	}
 	fixed(x, a.Body)
 	return nil
@@ -175,42 +190,4 @@ func (a *Respond) serve(x *message.Exchange, _ *state) *message.Failure {
 func fixed(x *message.Exchange, body []byte) {
 	x.Fixed.Reset(body)
 	x.Response.Body, x.Response.Length = &x.Fixed, int64(len(body))
-}
-
-// problem makes the response that describes x.Outcome.Reason (RFC 9457). It names no endpoint,
-// no file and no cause: those are for the log.
-func (s *Site) problem(x *message.Exchange) {
-	r := &x.Response
-	reason := x.Outcome.Reason
-	word := reason.String()
-	r.Status = reason.Status()
-	allowed := r.Header.Get(message.Allow)
-	if allowed != nil {
-		allowed = x.Keep(allowed)
-	}
-	r.Header.Reset()
-	r.Trailer.Reset()
-	if allowed != nil && reason == message.MethodNotAllowed {
-		r.Header.Add(allow, allowed)
-	}
-	r.Header.Add(contentType, []byte("application/problem+json"))
-	r.Header.Add(sluiceReason, []byte(word))
-	if r.Status == 503 {
-		r.Header.Add(retryAfter, []byte("1"))
-	}
-	r.Header.Set(requestID, x.ID)
-	b := append(x.Scratch(), `{"type":`...)
-	b = metric.AppendString(b, strings.ReplaceAll(s.ProblemType, "{reason}", word))
-	b = append(b, `,"title":`...)
-	b = metric.AppendString(b, reason.Title())
-	b = append(b, `,"status":`...)
-	b = append(b, byte('0'+r.Status/100), byte('0'+r.Status/10%10), byte('0'+r.Status%10))
-	b = append(b, `,"detail":`...)
-	b = metric.AppendString(b, reason.Detail())
-	b = append(b, `,"reason":"`...)
-	b = append(b, word...)
-	b = append(b, `","request_id":"`...)
-	b = append(b, x.ID...)
-	b = append(b, "\"}\n"...)
-	fixed(x, x.KeepScratch(b))
 }

@@ -1,22 +1,26 @@
 // Command sluice is a load balancer and API gateway.
 package main
 
+//go:generate sh -c "go run . docs > ../../docs/configuration.md"
+
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/demo"
 	"github.com/sluice-gateway/sluice/gateway"
-	"github.com/sluice-gateway/sluice/policy"
 )
 
 const usage = `Sluice is a load balancer and API gateway in one program.
@@ -32,6 +36,13 @@ usage:
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
+// The exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // what was asked for could not be done; standard error says why
+	exitUsage  = 2 // the command line is wrong
+)
+
 // commands is read-only: the words of the command line.
 var commands = map[string]func(args []string, out, errs io.Writer) int{
 	"run": serve, "check": check, "demo": runDemo, "schema": schema, "docs": docs, "version": version,
@@ -40,47 +51,49 @@ var commands = map[string]func(args []string, out, errs io.Writer) int{
 func run(args []string, out, errs io.Writer) int {
 	if len(args) == 0 {
 		_, _ = io.WriteString(errs, usage)
-		return 2
+		return exitUsage
 	}
 	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
 		_, _ = io.WriteString(out, usage)
-		return 0
+		return exitOK
 	}
 	command, ok := commands[args[0]]
 	if !ok {
-		words := make([]string, 0, len(commands))
-		for w := range commands {
-			words = append(words, w)
-		}
-		hint := config.DidYouMean(args[0], words)
+		hint := config.DidYouMean(args[0], slices.Sorted(maps.Keys(commands)))
 		if hint != "" {
 			hint = " (" + hint + ")"
 		}
 		_, _ = fmt.Fprintf(errs, "sluice: there is no command %q%s\n\n%s", args[0], hint, usage)
-		return 2
+		return exitUsage
 	}
 	return command(args[1:], out, errs)
 }
 
-// parse reads flags and wants exactly n arguments behind them.
-func parse(f *flag.FlagSet, args []string, n int, errs io.Writer) bool {
+// parse reads flags and wants exactly n arguments behind them. If the command is not to go on it
+// returns false and the exit code.
+func parse(f *flag.FlagSet, args []string, n int, out, errs io.Writer) (code int, ok bool) {
 	f.SetOutput(errs)
-	f.Usage = func() { _, _ = io.WriteString(errs, usage) }
-	if f.Parse(args) != nil {
-		return false
+	f.Usage = func() {} // the whole usage is short, and where it goes depends on who asked
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		_, _ = io.WriteString(out, usage)
+		return exitOK, false
+	case err != nil: // and told
+		_, _ = io.WriteString(errs, "\n"+usage)
+		return exitUsage, false
 	}
 	if f.NArg() != n {
 		_, _ = fmt.Fprintf(errs, "sluice %s: want %d argument(s), have %d\n\n%s", f.Name(), n, f.NArg(), usage)
-		return false
+		return exitUsage, false
 	}
-	return true
+	return exitOK, true
 }
 
-func serve(args []string, _, errs io.Writer) int {
+func serve(args []string, out, errs io.Writer) int {
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
 	watch := f.Bool("watch", false, "")
-	if !parse(f, args, 1, errs) {
-		return 2
+	if code, ok := parse(f, args, 1, out, errs); !ok {
+		return code
 	}
 	// A log pipe whose reader is gone must cost lines, not the program.
 	signal.Ignore(syscall.SIGPIPE)
@@ -89,41 +102,42 @@ func serve(args []string, _, errs io.Writer) int {
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	err := gateway.Run(ctx, f.Arg(0), gateway.RunOptions{
-		Options: gateway.Options{Version: versionText()}, Watch: *watch, Reload: reload, Stderr: errs,
+		Options: gateway.Options{Version: versionText(), Stdout: out, Stderr: errs}, Watch: *watch, Reload: reload,
 	})
 	if err != nil {
 		gateway.Explain(errs, err)
-		return 1
+		return exitFailed
 	}
-	return 0
+	return exitOK
 }
 
 func check(args []string, out, errs io.Writer) int {
 	f := flag.NewFlagSet("check", flag.ContinueOnError)
-	if !parse(f, args, 1, errs) {
-		return 2
+	if code, ok := parse(f, args, 1, out, errs); !ok {
+		return code
 	}
 	c, err := gateway.Load(f.Arg(0))
-	if err == nil {
-		err = gateway.Check(c)
-	}
 	if err != nil {
 		gateway.Explain(errs, err)
-		return 1
+		return exitFailed
 	}
-	if len(c.Warnings) > 0 {
-		_, _ = fmt.Fprintln(errs, c.Warnings.Error())
+	warnings, err := gateway.Review(c)
+	gateway.Warn(errs, c.Warnings)
+	gateway.Warn(errs, warnings)
+	if err != nil {
+		gateway.Explain(errs, err)
+		return exitFailed
 	}
 	_, _ = fmt.Fprintf(out, "%s: ok, %d listeners, %d routes, %d backends\n", f.Arg(0), len(c.Listeners), len(c.Routes), len(c.Backends))
-	return 0
+	return exitOK
 }
 
 func runDemo(args []string, out, errs io.Writer) int {
 	f := flag.NewFlagSet("demo", flag.ContinueOnError)
 	within := f.Duration("for", 0, "")
 	rate := f.Int("rate", 400, "")
-	if !parse(f, args, 0, errs) {
-		return 2
+	if code, ok := parse(f, args, 0, out, errs); !ok {
+		return code
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -134,24 +148,35 @@ func runDemo(args []string, out, errs io.Writer) int {
 	}
 	if err := demo.Run(ctx, demo.Options{Out: out, Rate: *rate, Interval: time.Second}); err != nil {
 		gateway.Explain(errs, err)
-		return 1
+		return exitFailed
 	}
-	return 0
+	return exitOK
 }
 
-func schema(_ []string, out, _ io.Writer) int {
-	_, _ = out.Write(config.Schema(policy.Kinds()))
-	return 0
+func schema(args []string, out, errs io.Writer) int {
+	return write("schema", gateway.Schema, args, out, errs)
 }
 
-func docs(_ []string, out, _ io.Writer) int {
-	_, _ = out.Write(config.Markdown(policy.Kinds()))
-	return 0
+func docs(args []string, out, errs io.Writer) int {
+	return write("docs", gateway.Reference, args, out, errs)
 }
 
-func version(_ []string, out, _ io.Writer) int {
-	_, _ = fmt.Fprintf(out, "sluice %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return 0
+// write is a command that writes one text.
+func write(name string, text func() []byte, args []string, out, errs io.Writer) int {
+	if code, ok := parse(flag.NewFlagSet(name, flag.ContinueOnError), args, 0, out, errs); !ok {
+		return code
+	}
+	if _, err := out.Write(text()); err != nil {
+		gateway.Explain(errs, err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+func version(args []string, out, errs io.Writer) int {
+	return write("version", func() []byte {
+		return fmt.Appendf(nil, "sluice %s %s %s/%s\n", versionText(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	}, args, out, errs)
 }
 
 // versionText is the module's version, with the commit where the build knows it.
