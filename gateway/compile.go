@@ -140,12 +140,11 @@ func (k *compiler) site(l *config.Listener, all []compiledRoute) *proxy.Site {
 		}
 		added = append(added, c)
 	}
-	table, warnings, err := b.Build()
+	table, err := k.table(&b, l, added)
 	if err != nil {
 		k.report.Add(l.Pos, "the routes of listener %q: %v", l.Name, err)
 		return nil
 	}
-	k.warn(l, added, warnings)
 	s := &proxy.Site{
 		Listener: l.Name, Table: table, Paths: k.sharedPaths(l), Warn: l.Strict == config.StrictWarn,
 		TrustedProxies: l.TrustedProxies, RFC7239: l.Forwarded == config.ForwardedRFC7239,
@@ -153,6 +152,17 @@ func (k *compiler) site(l *config.Listener, all []compiledRoute) *proxy.Site {
 	}
 	s.Seal(k.scope)
 	return s
+}
+
+// table builds the table of a listener's routes. A check, which serves nothing, takes the time to
+// look for what is worth a warning.
+func (k *compiler) table(b *route.Builder[*proxy.Route], l *config.Listener, added []*config.Route) (*route.Table[*proxy.Route], error) {
+	if k.scope != nil {
+		return b.Build()
+	}
+	t, warnings, err := b.Review()
+	k.warn(l, added, warnings)
+	return t, err
 }
 
 // warn passes on what the table of a listener's routes found. Routes that the check of the text has

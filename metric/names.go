@@ -108,7 +108,7 @@ var table = [numFamilies]row{
 	RetryBudgetExhausted:    {name: "sluice_retry_budget_exhausted_total", kind: counter, labels: []string{"backend"}, help: "Retries not made because the budget was used up."},
 	AccessLogLines:          {name: "sluice_access_log_lines_total", kind: counter, help: "Access-log lines written to their destination."},
 	AccessLogDropped:        {name: "sluice_access_log_dropped_total", kind: counter, help: "Access-log lines dropped because their destination was too slow or failed."},
-	Strictness:              {name: "sluice_strictness_total", kind: counter, labels: []string{"listener", "rule"}, help: "Requests that broke a strictness rule, whether it refused or only warned."},
+	Strictness:              {name: "sluice_strictness_total", kind: counter, labels: []string{"listener", "rule"}, help: "Requests that a listener with strict: warn let pass and would otherwise have refused, by reason."},
 	FieldsRemoved:           {name: "sluice_fields_removed_total", kind: counter, labels: []string{"listener"}, help: "Request fields removed because they imitate a field that the gateway manages."},
 	ConfigReloads:           {name: "sluice_config_reloads_total", kind: counter, labels: []string{"result"}, help: "Configuration reloads, by result."},
 	ConfigGeneration:        {name: "sluice_config_generation", kind: gauge, help: "Number of the configuration that is being served, 1 for the first."},

@@ -45,6 +45,7 @@ var (
 	keySide      = metric.NewKey("side")
 	keyStage     = metric.NewKey("stage")
 	keyError     = metric.NewKey("error")
+	keyWarning   = metric.NewKey("warning")
 	keyPolicy    = metric.NewKey("policy")
 	keyBackend   = metric.NewKey("backend")
 	keyEndpoint  = metric.NewKey("endpoint")
@@ -92,6 +93,9 @@ func (s *state) log(x *message.Exchange) {
 		if o.Err != nil {
 			l.String(keyError, o.Err.Error())
 		}
+	}
+	if o.Warning != message.ReasonNone {
+		l.String(keyWarning, o.Warning.String())
 	}
 	if o.Policy != "" {
 		l.String(keyPolicy, o.Policy)

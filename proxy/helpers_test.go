@@ -70,7 +70,7 @@ func site(t testing.TB, edit func(*Site), routes ...route.Route[*Route]) *Site {
 			t.Fatal(err)
 		}
 	}
-	table, _, err := b.Build()
+	table, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
 	}

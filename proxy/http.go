@@ -177,7 +177,7 @@ func (s *state) choose(x *message.Exchange, reason message.Reason) *message.Fail
 	}
 	s.site.Table.Lookup(x, &s.found)
 	if reason = s.found.Reason; reason == message.PathAmbiguous {
-		reason = s.site.lenient(reason, s.shard)
+		reason = s.site.lenient(x, reason, s.shard)
 	}
 	if reason != message.ReasonNone {
 		if reason == message.MethodNotAllowed {

@@ -48,11 +48,12 @@ func (s *Site) Seal(scope *metric.Scope) {
 	}
 }
 
-// lenient counts a reason and takes it back if the listener only warns.
-func (s *Site) lenient(r message.Reason, shard metric.Shard) message.Reason {
+// lenient counts and notes a reason and takes it back if the listener only warns.
+func (s *Site) lenient(x *message.Exchange, r message.Reason, shard metric.Shard) message.Reason {
 	if !s.Warn || r == message.ReasonNone {
 		return r
 	}
+	x.Outcome.Warning = r
 	s.Metrics.Warned.Inc(shard, int(r))
 	return message.ReasonNone
 }
@@ -121,7 +122,7 @@ func (s *Site) readPath(x *message.Exchange, rules message.PathRules, shard metr
 	if path == nil {
 		return reason
 	}
-	if reason = s.lenient(reason, shard); reason == message.ReasonNone {
+	if reason = s.lenient(x, reason, shard); reason == message.ReasonNone {
 		r.Path, r.HasSlash = x.KeepScratch(path), slash
 	}
 	return reason

@@ -145,7 +145,7 @@ func BenchmarkBuild(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		if _, _, err := builder.Build(); err != nil {
+		if _, _, err := builder.Review(); err != nil {
 			b.Fatal(err)
 		}
 	}

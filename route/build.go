@@ -123,8 +123,19 @@ func compile(m *Match) (c compiled, part string, err error) {
 	return c, "", nil
 }
 
-// Build makes the table of the routes added so far, with what is worth a warning. It fails if the routes name too many methods.
-func (b *Builder[T]) Build() (*Table[T], []Warning, error) {
+// Build makes the table of the routes added so far. It fails if the routes name too many methods.
+func (b *Builder[T]) Build() (*Table[T], error) {
+	t, _, err := b.build(nil)
+	return t, err
+}
+
+// Review is Build with what is worth a warning, which takes longer to find than the table to build.
+func (b *Builder[T]) Review() (*Table[T], []Warning, error) {
+	return b.build(&shadows{leaves: make(map[*leaf]*rank)})
+}
+
+// build makes the table, and looks for warnings if s is there.
+func (b *Builder[T]) build(s *shadows) (*Table[T], []Warning, error) {
 	t := &Table[T]{routes: slices.Clone(b.listed)}
 	var names []string
 	for i := range b.routes {
@@ -134,7 +145,7 @@ func (b *Builder[T]) Build() (*Table[T], []Warning, error) {
 	if t.matcher.methods, err = makeMethods(names); err != nil {
 		return nil, nil, err
 	}
-	s := shadows{leaves: make(map[*leaf]*rank)}
+	var shared []*leaf // those of several routes, which must be in order
 	for i := range b.routes {
 		c := &b.routes[i]
 		e := c.entry
@@ -142,11 +153,19 @@ func (b *Builder[T]) Build() (*Table[T], []Warning, error) {
 		for _, h := range c.hosts {
 			l := t.matcher.hosts.level(h.name, h.wild).add(&c.pattern)
 			l.entries = append(l.entries, e)
-			s.add(c.name, h, l, &e)
+			if len(l.entries) == 2 {
+				shared = append(shared, l)
+			}
+			if s != nil {
+				s.add(c.name, h, l, &e)
+			}
 		}
 	}
-	for l := range s.leaves {
+	for _, l := range shared {
 		slices.SortFunc(l.entries, func(a, b entry) int { return compare(&a, &b) })
+	}
+	if s == nil {
+		return t, nil, nil
 	}
 	return t, append(s.warnings(), t.matcher.costs()...), nil
 }

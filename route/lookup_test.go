@@ -48,7 +48,7 @@ func build(t testing.TB, routes ...string) (*Table[string], []Warning) {
 			t.Fatal(err)
 		}
 	}
-	table, warnings, err := b.Build()
+	table, warnings, err := b.Review()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -218,7 +218,7 @@ func checkAgainstReference(t *testing.T, data []byte) {
 			t.Fatalf("%v: %+v", err, routes[i].Match)
 		}
 	}
-	table, warnings, err := b.Build()
+	table, warnings, err := b.Review()
 	if err != nil {
 		t.Fatal(err)
 	}

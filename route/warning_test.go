@@ -109,7 +109,7 @@ func TestAddRouteErrors(t *testing.T) {
 		if !errors.As(err, &e) || e.Part != c.part || e.Route != "x" || e.Unwrap() == nil || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%+v: error %v, want one of %s that says %q", c.match, err, c.part, c.text)
 		}
-		if table, _, err := b.Build(); err != nil || table.Len() != 0 {
+		if table, _, err := b.Review(); err != nil || table.Len() != 0 {
 			t.Errorf("%+v: after the error the table has %d routes (%v)", c.match, table.Len(), err)
 		}
 	}
@@ -128,7 +128,7 @@ func TestTooManyMethods(t *testing.T) {
 	if err := b.AddRoute(Route[int]{Match: Match{Methods: append(names, "Z")}}); err != nil {
 		t.Fatal(err)
 	}
-	table, _, err := b.Build()
+	table, _, err := b.Review()
 	if err != nil {
 		t.Fatalf("%d methods: %v", MaxMethods, err)
 	}
@@ -144,7 +144,7 @@ func TestTooManyMethods(t *testing.T) {
 	if err := b.AddRoute(Route[int]{Match: Match{Methods: []string{"GET"}}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.Build(); err == nil || !strings.Contains(err.Error(), "66 different methods") {
+	if _, _, err := b.Review(); err == nil || !strings.Contains(err.Error(), "66 different methods") {
 		t.Errorf("too many methods: %v", err)
 	}
 }
@@ -155,14 +155,14 @@ func TestBuildTwice(t *testing.T) {
 	if err := b.AddRoute(parseRoute(t, "POST * /a")); err != nil {
 		t.Fatal(err)
 	}
-	first, _, err := b.Build()
+	first, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := b.AddRoute(parseRoute(t, "DELETE * /a")); err != nil {
 		t.Fatal(err)
 	}
-	second, _, err := b.Build()
+	second, _, err := b.Review()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,7 @@ func serve(args []string, out, errs io.Writer) int {
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	err := gateway.Run(ctx, f.Arg(0), gateway.RunOptions{
@@ -139,7 +140,8 @@ func runDemo(args []string, out, errs io.Writer) int {
 	if code, ok := parse(f, args, 0, out, errs); !ok {
 		return code
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	signal.Ignore(syscall.SIGPIPE) // a reader that has left ends the demonstration in order
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer stop()
 	if *within > 0 {
 		var cancel context.CancelFunc
