@@ -17,7 +17,7 @@ func (c *Config) link(r *Reporter, o Options) {
 		policies[p.Name] = p
 	}
 	usedBackends, usedPolicies := map[string]bool{}, map[string]bool{}
-	routes := make(map[string]Pos, len(c.Routes))
+	routes := make(map[string]*Route, len(c.Routes))
 	for i, t := range c.Routes {
 		t.linkName(r, i, routes)
 		t.linkListeners(r, c.Listeners)
@@ -118,19 +118,24 @@ func listenKey(a Address) string {
 }
 
 // linkName gives a route without a name its default and reports names that occur twice.
-func (t *Route) linkName(r *Reporter, i int, routes map[string]Pos) {
-	at := t.Pos
-	if r.Set(&t.Name) {
-		at = r.At(&t.Name)
-	}
+func (t *Route) linkName(r *Reporter, i int, routes map[string]*Route) {
 	if t.Name == "" {
 		t.Name = fmt.Sprintf("route-%d", i+1)
 	}
 	if first, ok := routes[t.Name]; ok {
-		r.Add(at, "two routes have the name %q, the first on line %d", t.Name, first.Line)
+		r.Add(t.namePos(r), "two routes have the name %q, the first on line %d", t.Name, first.namePos(r).Line)
 		return
 	}
-	routes[t.Name] = at
+	routes[t.Name] = t
+}
+
+// namePos is the place of the route's name, or of the route if it has none of its own. It is asked for only when something is wrong: the first
+// question of a reporter costs more than reading a route.
+func (t *Route) namePos(r *Reporter) Pos {
+	if r.Set(&t.Name) {
+		return r.At(&t.Name)
+	}
+	return t.Pos
 }
 
 func (t *Route) linkListeners(r *Reporter, listeners []*Listener) {
