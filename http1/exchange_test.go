@@ -95,7 +95,7 @@ func newWire(tb testing.TB, tcp bool, answer string) *wire {
 	w := &wire{client: client}
 	c := testnet.NewClient(tb, client)
 	r := c.Do("GET", get("/"))
-	n := len("HTTP/1.1 200 OK\r\n") + len("\r\n") + len(r.Body)
+	n := len("HTTP/1.1 200 \r\n") + len(r.Phrase) + len("\r\n") + len(r.Body)
 	for _, f := range r.Header {
 		n += len(f.Name) + len(": ") + len(f.Value) + len("\r\n")
 	}

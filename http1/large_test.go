@@ -94,6 +94,52 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
+// lending is a wrapper that steps aside once, as one does that keeps pieces for another try.
+type lending struct {
+	*body
+	lent int
+}
+
+// Source implements lender.
+func (l *lending) Source() message.Body {
+	l.lent++
+	return l.body
+}
+
+// A wrapper that steps aside lets a large body be spliced; the bytes are the same, and both
+// connections go on.
+func TestLargeBodiesOfLenders(t *testing.T) {
+	lent := make(chan int, 1)
+	p := newProxy(t, mirror, func(p *proxy) {
+		p.serve = func(x *message.Exchange) {
+			l := &lending{body: x.Request.Body.(*body)}
+			x.Request.Body = l
+			p.forward(x)
+			lent <- l.lent
+		}
+	})
+	c := p.client()
+	for _, size := range []int{spliceFrom / 2, spliceFrom + 3*bufferSize, 3 << 20} {
+		body := noise(size)
+		sent := make(chan error, 1)
+		go func() { sent <- c.TrySend(post("/", body)) }()
+		r := c.ReadResponse("POST")
+		if err := <-sent; err != nil || string(r.Body) != body {
+			t.Fatalf("%d bytes came as %d, %v", size, len(r.Body), err)
+		}
+		want := 0
+		if size > spliceFrom {
+			want = 1
+		}
+		if n := testnet.Receive(t, "how often the body was lent", lent); n != want {
+			t.Errorf("%d bytes: lent %d times, want %d", size, n, want)
+		}
+	}
+	if n := p.origin.Conns(); n != 1 {
+		t.Errorf("%d connections to the origin, want 1", n)
+	}
+}
+
 // The same where the front connection is no socket, so that nothing is spliced.
 func TestLargeBodiesWithoutSocket(t *testing.T) {
 	p := newProxy(t, mirror, nil)
@@ -144,6 +190,26 @@ func TestLargeBodiesInBursts(t *testing.T) {
 	for i := range len(cuts) - 1 {
 		burst <- struct{}{}
 		c.WantPrefix(body[cuts[i]:cuts[i+1]])
+	}
+}
+
+// A source that is slow, but never too slow, is served to the end: its timer ends a splice in the
+// middle, and the rest goes another way.
+func TestSlowSource(t *testing.T) {
+	body := noise(6 * 40_000)
+	p := newProxy(t, func(c *testnet.OriginConn) {
+		if _, ok := c.ReadHead(); !ok || !c.Send("HTTP/1.1 200 OK\r\nContent-Length: "+itoa(len(body))+"\r\n\r\n") {
+			return
+		}
+		for at := 0; at < len(body) && c.Send(body[at:at+40_000]); at += 40_000 {
+			time.Sleep(300 * time.Millisecond)
+		}
+		c.Hang()
+	}, func(p *proxy) { p.pool.o.ProgressTimeout = time.Second })
+	c := p.client()
+	want(t, c.Do("GET", get("/")), 200, body)
+	if e := p.last(); e.Sent != int64(len(body)) {
+		t.Errorf("%d bytes counted, want %d", e.Sent, len(body))
 	}
 }
 
@@ -300,7 +366,7 @@ func TestBrokenSplices(t *testing.T) {
 // A reader that does not read holds its writer back: what the proxy has taken stays within what
 // two sockets and a buffer hold.
 func TestBackPressure(t *testing.T) {
-	const bound = 32 << 20 // buffers of the kernel grow; the bodies below are much larger
+	const bound = 200 << 20 // buffers of the kernel grow; the bodies below are a gigabyte
 	for _, framing := range []string{"Content-Length: 1000000000", "Transfer-Encoding: chunked"} {
 		chunk := strings.Repeat("x", 1<<16)
 		if strings.HasPrefix(framing, "T") {
