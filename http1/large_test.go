@@ -222,7 +222,7 @@ func TestSpliceHandsOver(t *testing.T) {
 	dst.init(front)
 	rd := &reader{c: &src}
 	rd.take(new([bufferSize]byte))
-	text := noise(spliceStep + 1000)
+	text := noise(3 * spliceStep)
 	const short = 50 * time.Millisecond
 	b := &body{rd: rd, framing: frameLength, remain: int64(len(text)), wait: short}
 	if _, err := io.WriteString(endpoint, text[:100_000]); err != nil {

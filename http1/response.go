@@ -210,10 +210,11 @@ func (b *body) canSplice() bool {
 		b.expect == nil && (b.max == 0 || b.received+b.remain <= b.max)
 }
 
-// spliceStep is how much is moved under one deadline. A peer that is slower than a step in two
-// seconds is served by copying, where every byte counts as progress.
+// spliceStep is how much is moved under one deadline: a peer must take it within the time for
+// progress, because what sits in the kernel's pipe cannot be taken back. A peer that is slower than
+// a step in two seconds is served by copying, in smaller pieces.
 const (
-	spliceStep = 256 << 10
+	spliceStep = 64 << 10
 	spliceSlow = 2 * time.Second
 )
 

@@ -106,7 +106,6 @@ type Times struct {
 	Read      int64 // head complete
 	Routed    int64 // request policies done
 	Connected int64 // the last attempt has a connection
-	Sent      int64 // head (and first piece) handed to the kernel
 	FirstByte int64 // head of the answer complete
 	End       int64 // last byte written, or given up
 }

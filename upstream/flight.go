@@ -108,7 +108,7 @@ func (b *Backend) try(x *message.Exchange, f *Flight, ep *Endpoint, now int64) *
 	o, t := &x.Outcome, &x.Times
 	o.Attempts++
 	o.Endpoint = ep.address
-	t.Connected, t.Sent, t.FirstByte = 0, 0, 0
+	t.Connected, t.FirstByte = 0, 0
 	f.call.Reused = false
 	f.call.FirstByte = b.options.FirstByte
 	f.call.Deadline, f.call.Begun = x.Deadline, now
