@@ -54,7 +54,7 @@ func TestParsingDoesNotAllocate(t *testing.T) {
 	})
 	allocates(t, "writing a response head", func() {
 		var err error
-		if buf, err = appendResponseHead(buf[:0], &x, frameLength, true, o.date.now()); err != nil {
+		if buf, err = appendResponseHead(buf[:0], &x, frameLength, true, &o.date); err != nil {
 			t.Fatal(err)
 		}
 	})

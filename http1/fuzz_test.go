@@ -89,7 +89,7 @@ func FuzzResponseHead(f *testing.F) {
 			t.Fatal(err)
 		}
 		x.Response.Status, x.Response.Length = p.head.status, p.head.length
-		written, err := appendResponseHead(nil, &x, responseFraming(&x), true, nil)
+		written, err := appendResponseHead(nil, &x, responseFraming(&x), true, new(dateCache))
 		if err != nil {
 			t.Fatalf("accepted and cannot be written: %v", err)
 		}

@@ -39,7 +39,7 @@ func appendFields(dst []byte, h *message.Header, skip message.Flag) ([]byte, err
 	return dst, nil
 }
 
-func appendResponseHead(dst []byte, x *message.Exchange, f framing, keep bool, date []byte) ([]byte, error) {
+func appendResponseHead(dst []byte, x *message.Exchange, f framing, keep bool, date *dateCache) ([]byte, error) {
 	r := &x.Response
 	dst = appendStatusLine(dst, r.Status)
 	dst, err := appendFields(dst, &r.Header, 0)
@@ -47,7 +47,7 @@ func appendResponseHead(dst []byte, x *message.Exchange, f framing, keep bool, d
 		return dst, err
 	}
 	if !r.Header.Has(message.Date) && r.Status >= 200 {
-		dst = append(dst, date...)
+		dst = append(dst, date.now()...)
 	}
 	switch {
 	case f == frameChunked:

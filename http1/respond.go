@@ -154,7 +154,7 @@ func (c *serverConn) respond() (keep bool) {
 	if f == frameClose {
 		keep = false
 	}
-	buf, err := appendResponseHead(c.s.wbuf[:0], x, f, keep, c.o.date.now())
+	buf, err := appendResponseHead(c.s.wbuf[:0], x, f, keep, &c.o.date)
 	if r.Status < 200 {
 		err = errNoStatus
 	}
@@ -205,16 +205,12 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 			}
 			buf = buf[:0]
 		}
-		if f == frameLength && len(buf) == 0 && left >= spliceFrom && !slow && c.tcp != nil {
-			if b, ok := r.Body.(*responseBody); ok && b.canSplice() {
-				n, err := b.spliceTo(&c.conn, left, c.o.WriteTimeout)
-				x.Outcome.Sent += n
-				if left -= n; err != nil {
-					return c.brokenBody(nil, f, err)
-				}
-				slow = true
-				continue
+		if f == frameLength && len(buf) == 0 && !slow {
+			n, err := c.splice(left)
+			if left -= n; err != nil {
+				return c.brokenBody(nil, f, err)
 			}
+			slow = n > 0 && left > 0
 		}
 		piece, err := r.Body.Next()
 		if err == io.EOF {
@@ -229,22 +225,9 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 				return c.brokenBody(nil, f, errBodyLong)
 			}
 		}
-		if len(piece) > bufferSize { // not from a read buffer: it is not copied
-			if f == frameChunked {
-				buf = append(appendHex(buf, uint64(len(piece))), '\r', '\n')
-			}
-			if !c.send(buf) || !c.send(piece) {
-				return false
-			}
-			if buf = buf[:0]; f == frameChunked {
-				buf = append(buf, '\r', '\n')
-			}
-			continue
-		}
-		if f == frameChunked {
-			buf = appendChunk(buf, piece)
-		} else {
-			buf = append(buf, piece...)
+		var sent bool
+		if buf, sent = c.addPiece(buf, piece, f); !sent {
+			return false
 		}
 	}
 	if f == frameLength && left > 0 {
@@ -258,6 +241,36 @@ func (c *serverConn) writeBody(head []byte, f framing) bool {
 		buf = appendLastChunk(buf, trailer, nil)
 	}
 	return c.send(buf)
+}
+
+// splice moves the body inside the kernel where that is worth it, and returns how many of the left
+// bytes it moved: fewer if a peer is slow, none if it cannot be done.
+func (c *serverConn) splice(left int64) (int64, error) {
+	b, ok := c.s.x.Response.Body.(*responseBody)
+	if !ok || left < spliceFrom || c.tcp == nil || !b.canSplice() {
+		return 0, nil
+	}
+	n, err := b.spliceTo(&c.conn, left, c.o.WriteTimeout)
+	c.s.x.Outcome.Sent += n
+	return n, err
+}
+
+// addPiece adds a piece of the body to what is to be written, and writes at once what is too large
+// to be worth a copy.
+func (c *serverConn) addPiece(buf, piece []byte, f framing) (out []byte, ok bool) {
+	switch large := len(piece) > bufferSize; {
+	case !large && f == frameChunked:
+		return appendChunk(buf, piece), true
+	case !large:
+		return append(buf, piece...), true
+	case f == frameChunked:
+		buf = append(appendHex(buf, uint64(len(piece))), '\r', '\n')
+	}
+	ok = c.send(buf) && c.send(piece)
+	if buf = buf[:0]; f == frameChunked {
+		buf = append(buf, '\r', '\n')
+	}
+	return buf, ok
 }
 
 // readyBody is a body that can tell whether its next piece is there.

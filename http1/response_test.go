@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 
@@ -156,7 +157,9 @@ func TestWrittenFields(t *testing.T) {
 	}
 	r.Status, r.Length = 200, 3
 	x.Request.Protocol = message.HTTP11
-	got, err := appendResponseHead(nil, &x, frameLength, true, []byte("Date: now\r\n"))
+	var date dateCache
+	date.line.Store(&dateLine{until: math.MaxInt64, text: []byte("Date: now\r\n")})
+	got, err := appendResponseHead(nil, &x, frameLength, true, &date)
 	if want := "HTTP/1.1 200 OK\r\nX: v\r\nDate: now\r\nContent-Length: 3\r\n\r\n"; string(got) != want || err != nil {
 		t.Errorf("wrote %q (%v), want %q", got, err, want)
 	}
@@ -171,7 +174,7 @@ func TestUnwritableFields(t *testing.T) {
 		x.Reset()
 		x.Response.Header.Add(message.NameOf(f.name), []byte(f.value))
 		x.Response.Status = 200
-		if got, err := appendResponseHead(nil, &x, frameNone, true, nil); err == nil {
+		if got, err := appendResponseHead(nil, &x, frameNone, true, new(dateCache)); err == nil {
 			t.Errorf("%q: %q was written: %q", f.name, f.value, got)
 		}
 		x.Request.Header.CopyFrom(&x.Response.Header)
