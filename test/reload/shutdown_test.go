@@ -37,8 +37,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 	var mu sync.Mutex
 	ended := make(map[string]bool) // workers' connections that were told to close
 	answered, refused := 0, 0
-	var l *load
-	l = &load{t: t, web: address, make: func(i int) job {
+	l := &load{t: t, web: address, make: func(i int) job {
 		return job{id: i, method: []string{"GET", "POST"}[i%2], path: []string{"/one", "/slow"}[i/2%2]}
 	}}
 	l.check = func(r *reply) {

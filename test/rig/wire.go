@@ -41,7 +41,7 @@ func parseRequest(b []byte) (r *Request, n int, err error) {
 		}
 	}
 	if host := r.Header.Get("Host"); strings.ContainsAny(host, " \t,@/?#\\") {
-		return nil, 0, fmt.Errorf("Host: %q", host)
+		return nil, 0, fmt.Errorf("field Host: %q", host)
 	}
 	return r, len(b) - rest.Len() - br.Buffered(), err
 }

@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -112,13 +113,13 @@ func (s *scenario) section(kind string, args []string) (func(n int, line string)
 }
 
 // command reads one line.
-func command(n int, line string, known map[string]string) (step, error) {
+func command(n int, line string, known []string) (step, error) {
 	words, err := split(line)
 	if err != nil {
 		return step{}, err
 	}
 	st := step{line: n, word: words[0], args: words[1:]}
-	if _, ok := known[st.word]; !ok {
+	if !slices.Contains(known, st.word) {
 		return st, fmt.Errorf("%q is no command here", st.word)
 	}
 	if st.word == "loop" {

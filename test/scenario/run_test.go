@@ -124,9 +124,7 @@ func (g *stage) errorf(st step, format string, args ...any) {
 }
 
 // originCommands are the commands of origins.
-var originCommands = map[string]string{
-	"recv": "", "answer": "", "send": "", "close": "", "closewrite": "", "reset": "", "signal": "", "wait": "", "expect": "", "repeat": "", "bytes": "",
-}
+var originCommands = []string{"recv", "answer", "send", "close", "closewrite", "reset", "signal", "wait", "expect", "repeat", "bytes", "end"}
 
 // origin plays the script of one connection.
 func (g *stage) origin(name string, c *rig.OriginConn) {
@@ -169,6 +167,9 @@ func (g *stage) origin(name string, c *rig.OriginConn) {
 				g.errorf(st, "origin %s received %q, want it to end in %q", name, c.Bytes(), arg(0))
 				g.end()
 			}
+		case "end":
+			for c.More() {
+			}
 		case "answer":
 			status, _ := strconv.Atoi(st.args[0])
 			body := ""
@@ -204,10 +205,9 @@ func requestFacts(r *rig.Request) facts {
 }
 
 // clientCommands are the commands of clients.
-var clientCommands = map[string]string{
-	"connect": "", "send": "", "get": "", "recv": "", "raw": "", "expect": "", "end": "", "cut": "", "close": "", "closewrite": "", "reset": "", "signal": "", "wait": "",
-	"reload": "", "refuse": "", "admin": "", "await": "", "stop": "", "start": "", "received": "", "connections": "", "log": "", "metric": "", "loop": "", "done": "",
-	"broken": "", "spread": "",
+var clientCommands = []string{
+	"connect", "send", "get", "recv", "raw", "expect", "end", "cut", "close", "closewrite", "reset", "signal", "wait", "loop", "done",
+	"reload", "refuse", "admin", "await", "stop", "start", "up", "down", "received", "connections", "spread", "log", "metric", "broken",
 }
 
 // actor is one client.
@@ -277,7 +277,11 @@ func (a *actor) step(st step) error {
 	case "raw":
 		a.conn().WantPrefix(arg(0))
 	case "expect":
-		if what := unmet(st.args, a.last); what != "" {
+		args := slices.Clone(st.args)
+		for i := range args {
+			args[i] = a.addresses(args[i])
+		}
+		if what := unmet(args, a.last); what != "" {
 			return errors.New(what)
 		}
 	case "end":
@@ -347,10 +351,11 @@ func (a *actor) look(st step, arg func(int) string) error {
 	case "start":
 		origin.Listen()
 	case "received":
-		want, _ := strconv.Atoi(st.args[1])
-		all, _ := origin.Requests()
-		if len(all) != want {
-			return fmt.Errorf("%s has received %d requests, want %d", st.args[0], len(all), want)
+		// received ORIGIN N, or received ORIGIN N M for N to M: where a round begins is random.
+		least, _ := strconv.Atoi(st.args[1])
+		most, _ := strconv.Atoi(st.args[len(st.args)-1])
+		if all, _ := origin.Requests(); len(all) < least || len(all) > most {
+			return fmt.Errorf("%s has received %d requests, want %s", st.args[0], len(all), strings.Join(st.args[1:], " to "))
 		}
 	case "connections":
 		want, _ := strconv.Atoi(st.args[1])
@@ -365,6 +370,18 @@ func (a *actor) look(st step, arg func(int) string) error {
 		if got := a.gateway.Metric(a.addresses(st.args[0])); got != st.args[1] {
 			return fmt.Errorf("%s is %q, want %q", st.args[0], got, st.args[1])
 		}
+	case "up", "down":
+		// Waits until the checks have found that out.
+		testnet.Eventually(a.t, fmt.Sprintf("%s:%d: %s is %s", a.file, st.line, arg(0), st.word), func() bool {
+			for _, b := range a.gateway.Backends() {
+				for _, e := range b.Endpoints {
+					if e.Address == origin.Addr() {
+						return e.Healthy == (st.word == "up")
+					}
+				}
+			}
+			return false
+		})
 	case "spread":
 		// spread N PATH: asks N times and expects every origin to have answered, by its name as the body.
 		n, _ := strconv.Atoi(st.args[0])

@@ -111,15 +111,15 @@ func TestCase12BadUpstreamAnswer(t *testing.T) {
 			if used := len(o.Conns()); (used == 1) != c.pooled {
 				t.Errorf("%d connections to the endpoint, pooled: want %v", used, c.pooled)
 			}
+			if all := backendSaw(t, g, o); len(all) != 2 {
+				t.Errorf("the backend saw %d requests, want 2", len(all))
+			}
 			want := c.reason
 			if c.cut {
 				want = "upstream_body_broken"
 			}
 			if got, _ := lineOf(t, g.Log(2), "/")["reason"].(string); got != want {
 				t.Errorf("reason %q in the log, want %q", got, want)
-			}
-			if all := backendSaw(t, g, o); len(all) != 2 {
-				t.Errorf("the backend saw %d requests, want 2", len(all))
 			}
 		})
 	}
