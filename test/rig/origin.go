@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -209,6 +210,12 @@ func (o *Origin) Requests() ([]*Request, error) {
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+// Asked returns the requests with the id among all that were received, as Requests reads them.
+func (o *Origin) Asked(id string) ([]*Request, error) {
+	all, err := o.Requests()
+	return slices.DeleteFunc(all, func(r *Request) bool { return r.Header.Get("X-Request-Id") != id }), err
 }
 
 // Bytes returns what the connection has received so far.

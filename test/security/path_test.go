@@ -55,7 +55,7 @@ func checkReadings(t *testing.T, listener, item string, all []reading) {
 			t.Errorf("%q: answer %d %q %q, want 200 of %s", q.sent, r.Status, r.Reason(), r.Body, o.Name)
 			continue
 		}
-		saw, err := rig.ParseRequests(o.Received()[before[o]:])
+		saw, err := o.Asked(ids[i])
 		if err != nil || len(saw) != 1 {
 			t.Errorf("%q: the backend saw %d requests (%v)", q.sent, len(saw), err)
 			continue
@@ -276,12 +276,11 @@ backends: {app: {endpoints: [%q]}}
 		{"/head/a%0d%0aX:y", "", "", "header_value_invalid"},
 		{"/head/%C3%BC", "/head/%C3%BC?id=%C3%BC", "ü", ""},
 	} {
-		before := len(o.Received())
 		c := g.Dial("web")
 		c.Push(get(q.sent))
 		r := c.Response("GET")
 		c.Close()
-		saw, err := rig.ParseRequests(o.Received()[before:])
+		saw, err := o.Asked(r.Header.Get("X-Request-Id"))
 		switch {
 		case q.reason != "":
 			if r.Status != 400 || r.Reason() != q.reason || len(saw) != 0 {
@@ -332,14 +331,13 @@ backends: {app: {endpoints: [%q]}}
 				{"shop.test.evil", "others", ""},
 				{"shop-test", "others", ""},
 			} {
-				before := len(o.Received())
 				c.Send(hosted("Host: " + q.host + "\r\n"))
 				r := c.Response("GET")
 				if string(r.Body) != q.want {
 					t.Errorf("Host %s is answered by %q, want %q", q.host, r.Body, q.want)
 				}
 				if q.want == "app" {
-					saw, err := rig.ParseRequests(o.Received()[before:])
+					saw, err := o.Asked(r.Header.Get("X-Request-Id"))
 					if err != nil || len(saw) != 1 || saw[0].Header.Get("Host") != q.forwarded {
 						t.Errorf("Host %s: forwarded %v (%v), want %s", q.host, saw, err, q.forwarded)
 					}
