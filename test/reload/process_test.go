@@ -121,7 +121,7 @@ func (b program) reloadsAndEnds(t *testing.T) {
 				return
 			}
 			if r.Target == "/wait" {
-				<-release
+				c.Wait(release)
 			}
 			c.Answer(200, "app")
 		}

@@ -80,7 +80,7 @@ func TestShutdownLetsExchangesEnd(t *testing.T) {
 			if r.Target == "/answer" {
 				c.Request()
 				c.Send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")
-				<-release
+				c.Wait(release)
 				c.Send("world")
 				continue
 			}
@@ -88,7 +88,7 @@ func TestShutdownLetsExchangesEnd(t *testing.T) {
 				return
 			}
 			if r.Target == "/wait" {
-				<-release
+				c.Wait(release)
 			}
 			c.Answer(200, "app")
 		}
@@ -155,7 +155,7 @@ func TestShutdownDeadline(t *testing.T) {
 	hold := make(chan struct{})
 	o := rig.NewOrigin(t, "app", func(c *rig.OriginConn) {
 		if c.Request() != nil {
-			<-hold
+			c.Wait(hold)
 		}
 	})
 	t.Cleanup(func() { close(hold) })
@@ -188,7 +188,7 @@ func TestListenerLeaves(t *testing.T) {
 				return
 			}
 			if r.Target == "/wait" {
-				<-release
+				c.Wait(release)
 			}
 			c.Answer(200, "app")
 		}

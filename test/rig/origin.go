@@ -20,6 +20,7 @@ type Origin struct {
 	t      testing.TB
 	script func(c *OriginConn)
 	addr   string
+	done   chan struct{} // closed at the end of the test
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -51,9 +52,10 @@ func NewOrigin(t testing.TB, name string, script func(c *OriginConn)) *Origin {
 			}
 		}
 	}
-	o := &Origin{Name: name, t: t, script: script, addr: "127.0.0.1:0", changed: make(chan struct{})}
+	o := &Origin{Name: name, t: t, script: script, addr: "127.0.0.1:0", done: make(chan struct{}), changed: make(chan struct{})}
 	o.Listen()
 	t.Cleanup(func() {
+		close(o.done)
 		o.Unlisten()
 		for _, c := range o.Conns() {
 			_ = c.nc.Close()
@@ -257,6 +259,16 @@ func (c *OriginConn) parse(whole bool) (*Request, int) {
 		case err != errPart || !c.read():
 			return nil, 0
 		}
+	}
+}
+
+// Wait waits for an event of the test, and reports false if the test ends first.
+func (c *OriginConn) Wait(event <-chan struct{}) bool {
+	select {
+	case <-event:
+		return true
+	case <-c.Origin.done:
+		return false
 	}
 }
 

@@ -299,7 +299,7 @@ func TestCase57RetryBuffers(t *testing.T) {
 		release := make(chan struct{})
 		o := rig.NewOrigin(t, "app", func(c *rig.OriginConn) {
 			for c.Request() != nil {
-				<-release
+				c.Wait(release)
 				c.Answer(200, "app")
 			}
 		})

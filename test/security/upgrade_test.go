@@ -78,7 +78,7 @@ func TestCase15BytesBeforeSwitch(t *testing.T) {
 				c.Answer(200, "plain")
 				continue
 			}
-			<-release
+			c.Wait(release)
 			c.Send(switching + "welcome")
 			return // from here on everything is recorded
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-gateway/sluice/internal/testnet"
 	"github.com/sluice-gateway/sluice/test/rig"
 )
 
@@ -131,20 +132,21 @@ func TestCase13BytesOnIdleConnection(t *testing.T) {
 		"an answer": poison, "half an answer": poison[:20], "one byte": "x", "408 and the end": rig.Answer(408, "", "Connection: close"), "the end": "",
 	} {
 		t.Run(name, func(t *testing.T) {
-			sent := make(chan struct{})
+			answered, spoiled := make(chan struct{}), make(chan struct{})
 			o := rig.NewOrigin(t, "app", func(c *rig.OriginConn) {
-				for c.Request() != nil {
-					if c.Number > 1 {
-						c.Answer(200, "second")
-						continue
+				if c.Number == 1 {
+					if c.Request() == nil || !c.Answer(200, "first") || !c.Wait(answered) {
+						return
 					}
-					c.Answer(200, "first")
-					<-sent // the answer has reached the client, so the connection is idle
-					c.Send(bytes)
+					c.Send(bytes) // the answer has reached the client, so the connection is idle
 					if bytes == "" || strings.Contains(name, "end") {
 						c.CloseWrite()
 					}
-					sent <- struct{}{}
+					close(spoiled)
+					return
+				}
+				for c.Request() != nil {
+					c.Answer(200, "second")
 				}
 			})
 			g := rig.Start(t, site(o, ""))
@@ -153,8 +155,8 @@ func TestCase13BytesOnIdleConnection(t *testing.T) {
 			if r := c.Response("GET"); string(r.Body) != "first" {
 				t.Fatalf("answer %q, want first", r.Body)
 			}
-			sent <- struct{}{}
-			<-sent
+			close(answered)
+			testnet.Receive(t, "the bytes", spoiled)
 			c.Send(get("/second"))
 			if r := c.Response("GET"); r.Status != 200 || string(r.Body) != "second" {
 				t.Errorf("the next request got %d %q, want second", r.Status, r.Body)
