@@ -276,6 +276,9 @@ func (p *part) append(dst []byte, x *message.Exchange, enc Encoding) ([]byte, bo
 	case place == inQuery:
 		dst = message.AppendQueryValue(dst, plain)
 	case place == inPath && op == opRest:
+		if raw := x.RawCapture(p.program.text); raw != nil {
+			return append(dst[:n], raw...), true, message.ReasonNone // part of a canonical path is one
+		}
 		dst, reason = message.AppendPathRest(dst, plain)
 	default:
 		// A value that passes holds something besides one or two dots, so that text around it cannot make it a dot segment.

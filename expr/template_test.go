@@ -258,3 +258,19 @@ func FuzzTemplateRoundTrip(f *testing.F) {
 		}
 	})
 }
+
+// A capture of several segments goes into a path as it stood in the path that was read: %2F and "/" stay two things.
+func TestRestKeepsEncodedSlash(t *testing.T) {
+	tpl, err := CompileTemplate("/new/${path.rest}", Env{Captures: []string{"rest"}, Rest: "rest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x message.Exchange
+	x.Captures = []message.Capture{{Name: "rest", Value: []byte("a/b/ü"), Raw: []byte("a%2Fb/%C3%BC")}}
+	for enc, want := range map[Encoding]string{Path: "/new/a%2Fb/%C3%BC", URL: "/new/a%2Fb/%C3%BC", None: "/new/a/b/ü"} {
+		got, ok, reason := tpl.Append(nil, &x, enc)
+		if !ok || reason != message.ReasonNone || string(got) != want {
+			t.Errorf("encoding %d: %q, %t, %s; want %q", enc, got, ok, reason, want)
+		}
+	}
+}

@@ -134,6 +134,10 @@ type Outcome struct {
 type Capture struct {
 	Name  string
 	Value []byte
+
+	// Raw is set for a capture of several segments: the same piece of the path as it was read, where
+	// %2F and "/" are still two things.
+	Raw []byte
 }
 
 // Exchange is one request and its response, for every protocol, on both sides. One thread of
@@ -236,6 +240,17 @@ func (x *Exchange) Capture(name string) []byte {
 	for i := range x.Captures {
 		if x.Captures[i].Name == name {
 			return x.Captures[i].Value
+		}
+	}
+	return nil
+}
+
+// RawCapture returns the piece of the path that the route's pattern took under name for several
+// segments, as it was read, or nil.
+func (x *Exchange) RawCapture(name string) []byte {
+	for i := range x.Captures {
+		if x.Captures[i].Name == name {
+			return x.Captures[i].Raw
 		}
 	}
 	return nil

@@ -74,7 +74,7 @@ func TestExchangeReset(t *testing.T) {
 	x.Response.Header.Add(NameOf("X"), []byte("1"))
 	x.Response.Trailer.Add(NameOf("T"), []byte("1"))
 	x.Response.Status, x.Response.Close, x.Response.Body = 200, true, &x.Fixed
-	x.Captures = append(x.Captures, Capture{"name", []byte("value")})
+	x.Captures = append(x.Captures, Capture{Name: "name", Value: []byte("value")})
 	x.Fixed.Reset([]byte("body"))
 	x.ID, x.Deadline, x.Times.Start = []byte("id"), 1, 1
 	x.Fail(&Failure{Reason: UpstreamReset})

@@ -403,3 +403,33 @@ func TestAmbiguousStillTellsTheRoute(t *testing.T) {
 		t.Errorf("got %+v, x = %q", res, x.Capture("x"))
 	}
 }
+
+// A capture of several segments carries the piece of the path besides its decoded value, parameters and escapes included.
+func TestRawCapture(t *testing.T) {
+	for _, tc := range []struct{ pattern, path, value, raw string }{
+		{"/old/*", "/old/a%2Fb/c", "a/b/c", "a%2Fb/c"},
+		{"/old/*", "/old/", "", ""},
+		{"/{a}/x/{b...}", "/p;v=1/x/q;w=2/r%20s", "q/r s", "q;w=2/r%20s"},
+		{"/*", "/a", "a", "a"},
+	} {
+		var b Builder[int]
+		if err := b.AddRoute(Route[int]{Name: "r", Match: Match{Path: tc.pattern}}); err != nil {
+			t.Fatal(err)
+		}
+		table, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var x message.Exchange
+		x.Request.Method, x.Request.Path = message.MethodOf([]byte("GET")), []byte(tc.path)
+		var res Result[int]
+		table.Lookup(&x, &res)
+		if len(x.Captures) == 0 {
+			t.Errorf("%s on %s: no capture, reason %s", tc.pattern, tc.path, res.Reason)
+			continue
+		}
+		if c := x.Captures[len(x.Captures)-1]; string(c.Value) != tc.value || string(c.Raw) != tc.raw || c.Raw == nil {
+			t.Errorf("%s on %s: value %q, raw %q; want %q and %q", tc.pattern, tc.path, c.Value, c.Raw, tc.value, tc.raw)
+		}
+	}
+}

@@ -97,15 +97,25 @@ func (e *entry) capture(x *message.Exchange, path []byte) {
 		for ; at < c.segment; at++ {
 			left = left[bytes.IndexByte(left, '/')+1:] // there is one: the pattern matched
 		}
-		value := left
-		if !c.rest {
-			if i := bytes.IndexByte(left, '/'); i >= 0 {
-				value = left[:i]
-			}
+		value, raw := left, []byte(nil)
+		if c.rest {
+			raw = afterSegments(x.Request.Path, c.segment)
+		} else if i := bytes.IndexByte(left, '/'); i >= 0 {
+			value = left[:i]
 		}
 		if bytes.IndexByte(value, '%') >= 0 {
 			value = x.KeepScratch(message.AppendDecoded(x.Scratch(), value))
 		}
-		x.Captures = append(x.Captures, message.Capture{Name: c.name, Value: value})
+		x.Captures = append(x.Captures, message.Capture{Name: c.name, Value: value, Raw: raw})
 	}
+}
+
+// afterSegments returns what follows the first n segments of a path. The path has as many as the form of it that was matched: escapes and
+// parameters hold no separator.
+func afterSegments(path []byte, n int) []byte {
+	path = path[1:]
+	for ; n > 0; n-- {
+		path = path[bytes.IndexByte(path, '/')+1:]
+	}
+	return path
 }

@@ -38,6 +38,7 @@ type load struct {
 	web    string
 	gate   sync.RWMutex // held for reading from the look at extra until there is a connection
 	extra  *string      // address of the listener that comes and goes, nil while it is not there; guarded by gate
+	gone   int          // how often it has gone; guarded by gate
 	posts  sync.RWMutex // held for reading while a POST is under way
 	done   atomic.Int64 // generation that the last complete reload made live
 	begun  atomic.Int64 // generation that the last reload which has begun makes live
@@ -86,6 +87,9 @@ func (l *load) start(rate int) {
 func (l *load) setExtra(address *string) {
 	l.gate.Lock()
 	defer l.gate.Unlock()
+	if l.extra != nil && address == nil {
+		l.gone++
+	}
 	l.extra = address
 }
 
@@ -115,6 +119,7 @@ type link struct {
 	*testnet.Client
 	used time.Time // of the last answer
 	born int64
+	gone int  // how often the listener had gone before
 	old  bool // something was answered on it
 }
 
@@ -146,14 +151,19 @@ func (w *worker) choose(j job) (string, *link, error) {
 		defer w.gate.RUnlock()
 		up := w.extra
 		c := w.conns["extra"]
+		// A connection to a listener that has gone since is served for a while only, also if there is a new listener in its place.
 		switch {
-		case c != nil && (up != nil || time.Since(c.used) < lingers):
+		case c != nil && (up != nil && c.gone == w.gone || time.Since(c.used) < lingers):
 			return "extra", c, nil
 		case c != nil:
 			c.Close()
 			delete(w.conns, "extra")
-		case up != nil:
+		}
+		if up != nil {
 			c, err := w.dial("extra", *up)
+			if err == nil {
+				c.gone = w.gone
+			}
 			return "extra", c, err
 		}
 	}
