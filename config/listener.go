@@ -79,6 +79,9 @@ type TLS struct {
 	Certificates []Certificate `yaml:"certificates,required" min:"1"`
 	// MinVersion is the oldest version of TLS that is accepted.
 	MinVersion string `yaml:"min_version" default:"1.2" enum:"1.2 1.3"`
+	// SessionTickets lets clients resume a session, which spares both sides most of a handshake. Making a ticket costs the handshakes of
+	// clients that never come back a twentieth.
+	SessionTickets bool `yaml:"session_tickets" default:"true"`
 }
 
 // Certificate is a certificate with its key.

@@ -189,6 +189,7 @@ type storeKey struct {
 	listener listenerKey
 	version  string
 	files    string
+	tickets  bool
 }
 
 func certFiles(t *config.TLS) []cert.Files {
@@ -201,7 +202,7 @@ func certFiles(t *config.TLS) []cert.Files {
 
 func (g *Gateway) openStore(gen *generation, l *config.Listener, key listenerKey) (*store, error) {
 	files := certFiles(l.TLS)
-	id := storeKey{listener: key, version: l.TLS.MinVersion, files: fmt.Sprint(files)}
+	id := storeKey{listener: key, version: l.TLS.MinVersion, files: fmt.Sprint(files), tickets: l.TLS.SessionTickets}
 	s, err := g.stores.acquire(id, func() (*store, error) {
 		certificates, err := cert.Open(files, cert.Options{
 			Notify:   g.certNotice(l.Name),
@@ -216,7 +217,9 @@ func (g *Gateway) openStore(gen *generation, l *config.Listener, key listenerKey
 			version = tls.VersionTLS13
 		}
 		p := listen.Protocols{HTTP1: &listen.HTTP1{}}
-		return &store{certificates, certificates.Config(version, p.Words()...)}, nil
+		c := certificates.Config(version, p.Words()...)
+		c.SessionTicketsDisabled = !l.TLS.SessionTickets
+		return &store{certificates, c}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", l.Name, err)

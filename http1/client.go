@@ -157,7 +157,6 @@ func appendFirstPieces(l *lease, x *message.Exchange) (left int64, err error) {
 func (cc *clientConn) exchange(x *message.Exchange, c *Call, l *lease, left int64) *message.Failure {
 	cc.rd.c = &cc.conn
 	cc.rd.borrow(l)
-	cc.body = responseBody{cc: cc}
 	cc.pump, cc.seen = nil, false
 	if c.Begun == 0 {
 		c.Begun = message.Now()
@@ -325,6 +324,7 @@ func (cc *clientConn) accept(x *message.Exchange, h *responseHead) *message.Fail
 		return cc.acceptUpgrade(x)
 	}
 	b := &cc.body
+	b.cc = cc
 	b.body = body{
 		rd: &cc.rd, wait: cc.pool.o.ProgressTimeout, until: x.Deadline,
 		trailer: &r.Trailer, tlimit: maxTrailers, framing: h.framing, remain: h.length,

@@ -33,10 +33,8 @@ func (c *serverConn) exchange() step {
 	if !keep || !c.drainBody() {
 		return stepClose
 	}
-	x.Reset()
-	s.parser = requestParser{}
 	s.body.framing = frameNone
-	return stepWait
+	return stepWait // look or release empties the session
 }
 
 // startBody sets the request body up; the head is consumed.

@@ -74,7 +74,17 @@ type session struct {
 }
 
 // sessions is read-only in the sense that matters: it is a pool, see leases.
-var sessions = sync.Pool{New: func() any { return &session{wbuf: make([]byte, 0, 4<<10)} }}
+var sessions = sync.Pool{New: func() any {
+	s := &session{wbuf: make([]byte, 0, 4<<10)}
+	s.reset()
+	return s
+}}
+
+// reset empties the session for the next request.
+func (s *session) reset() {
+	s.x.Reset()
+	s.parser = requestParser{}
+}
 
 // serverConn serves one client connection. One goroutine runs it.
 type serverConn struct {
@@ -280,8 +290,6 @@ func (c *serverConn) partial() bool { return c.s != nil && c.s.rd.buffered() > 0
 func (c *serverConn) begin() {
 	if c.s == nil {
 		c.s = sessions.Get().(*session)
-		c.s.x.Reset()
-		c.s.parser = requestParser{}
 	}
 	c.s.rd.c = &c.conn
 	c.s.rd.take(&c.s.buf)
@@ -291,7 +299,7 @@ func (c *serverConn) begin() {
 func (c *serverConn) release() {
 	if s := c.s; s != nil {
 		c.s = nil
-		s.x.Reset()
+		s.reset()
 		s.rd.release()
 		s.rd.c, s.body = nil, body{}
 		if cap(s.wbuf) > 64<<10 {
@@ -372,6 +380,9 @@ func (c *serverConn) look() step {
 		return stepWait
 	}
 	s := c.s
+	if s.x.Times.End != 0 {
+		s.reset() // of the exchange before
+	}
 	began := s.x.Times.Start == 0
 	if began {
 		s.x.Times.Start = message.Now()
