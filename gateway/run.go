@@ -55,6 +55,10 @@ func Run(ctx context.Context, file string, o RunOptions) error {
 	if o.look <= 0 {
 		o.look = watchEvery
 	}
+	collect := newCollector()
+	defer collect.end()
+	heap := time.NewTicker(collectEvery)
+	defer heap.Stop()
 	var tick <-chan time.Time
 	if o.Watch {
 		t := time.NewTicker(o.look)
@@ -72,6 +76,8 @@ func Run(ctx context.Context, file string, o RunOptions) error {
 			w.loaded = stat(file)
 			r.gateway.ReopenLogs()
 			r.reload()
+		case <-heap.C:
+			collect.look()
 		case <-tick:
 			if w.changed() {
 				r.reload()
@@ -105,7 +111,7 @@ func (r *runner) reload() {
 	began := time.Now()
 	// A large configuration allocates tens of megabytes in a tenth of a second, most of it to keep.
 	// Collecting meanwhile would take that time from requests and find nothing.
-	defer debug.SetGCPercent(debug.SetGCPercent(reloadGCPercent))
+	defer debug.SetGCPercent(debug.SetGCPercent(collectMost))
 	c, err := r.load()
 	if err == nil {
 		err = r.gateway.Apply(c)
@@ -118,9 +124,6 @@ func (r *runner) reload() {
 	}
 	r.say("reloaded %s (%d ms)", r.file, time.Since(began).Milliseconds())
 }
-
-// reloadGCPercent lets the heap grow to four times what was live before a reload.
-const reloadGCPercent = 300
 
 func (g *Gateway) countReload(err error) {
 	if err != nil {
