@@ -66,8 +66,8 @@ routes:
 	}
 	b.WriteString("  - {name: then, match: {path: \"/now/*\"}, policies: [tell], respond: {text: then}}\n")
 	fmt.Fprintf(&b, `backends:
-  alpha: {endpoints: [%s], retries: {attempts: 2, budget: 100%%}}
-  beta: {endpoints: [%s], retries: {attempts: 2, budget: 100%%}, balance: round_robin, health: {active: {http: /healthz, interval: 200ms}}}
+  alpha: {endpoints: [%s]}
+  beta: {endpoints: [%s], balance: round_robin, health: {active: {http: /healthz, interval: 200ms}}}
 `, list(alpha), list(beta))
 	return b.String()
 }
