@@ -79,8 +79,8 @@ type TLS struct {
 	Certificates []Certificate `yaml:"certificates,required" min:"1"`
 	// MinVersion is the oldest version of TLS that is accepted.
 	MinVersion string `yaml:"min_version" default:"1.2" enum:"1.2 1.3"`
-	// SessionTickets lets clients resume a session, which spares both sides most of a handshake. Making a ticket costs the handshakes of
-	// clients that never come back a twentieth.
+	// SessionTickets lets clients resume a session, which spares both sides most of a handshake. A ticket made for a client that never
+	// comes back is work for nothing: 4 percent of a full handshake in a profile.
 	SessionTickets bool `yaml:"session_tickets" default:"true"`
 }
 
