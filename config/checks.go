@@ -30,6 +30,10 @@ func textChecks(name string) (textCheck, bool) {
 		return textCheck{"a text without control characters", "", checkValue}, true
 	case "host":
 		return textCheck{"a host such as shop.example or *.shop.example", `^[^/:@?#\s]+$|^\[[0-9A-Fa-f:.]+\]$`, checkHost}, true
+	case "dnsname":
+		return textCheck{"a host name such as shop.example", `^[^/:@?#*\s]+$`, checkDNSName}, true
+	case "servername":
+		return textCheck{"a server name such as shop.example, *.shop.example or *", `^[^/:@?#\s]+$`, checkServerName}, true
 	case "authority":
 		return textCheck{"a host such as shop.example or shop.example:8080", `^[^/@?#\s]+$`, checkAuthority}, true
 	case "target":
@@ -178,4 +182,32 @@ func checkFields(r *Reporter, fields []Pair, where string) {
 			r.Add(r.At(&f.Value), "the value of %s: %s", quote(f.Name), err)
 		}
 	}
+}
+
+// checkDNSName accepts a host name, and makes it the one spelling of it: lower case, without the dot at its end.
+func checkDNSName(text string) (string, error) {
+	name := strings.ToLower(strings.TrimSuffix(text, "."))
+	if name == "" || len(name) > 253 || !hostName.MatchString(name) {
+		return "", &Hint{Problem: "it is no host name"}
+	}
+	if allDigits(strings.ReplaceAll(name, ".", "")) {
+		return "", &Hint{Problem: "it is an address, and not a name"}
+	}
+	return name, nil
+}
+
+// checkServerName accepts what a client may ask for by SNI, or a pattern of it.
+func checkServerName(text string) (string, error) {
+	if text == "*" {
+		return text, nil
+	}
+	rest, wild := strings.CutPrefix(text, "*.")
+	name, err := checkDNSName(rest)
+	if err != nil || strings.Contains(rest, "*") {
+		return "", &Hint{Problem: "it is no host name, *.suffix or *"}
+	}
+	if wild {
+		name = "*." + name
+	}
+	return name, nil
 }

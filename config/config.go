@@ -19,6 +19,9 @@ type Config struct {
 	AccessLog *AccessLog `yaml:"access_log"`
 	// Problems sets how the gateway's own failures are described to clients (RFC 9457).
 	Problems Problems `yaml:"problems"`
+	// State is a directory for what must outlive the program, such as the secret that session cookies are made from. It is made if it is not
+	// there.
+	State FilePath `yaml:"state"`
 	// Shutdown sets how the program ends.
 	Shutdown Shutdown `yaml:"shutdown"`
 	// Listeners are the addresses that clients connect to, by name.

@@ -16,27 +16,33 @@ func (c *Config) link(r *Reporter, o Options) {
 	for _, p := range c.Policies {
 		policies[p.Name] = p
 	}
-	usedBackends, usedPolicies := map[string]bool{}, map[string]bool{}
+	usedPolicies := map[string]bool{}
+	uses := backendUses{names: backends, http: map[string]bool{}, l4: map[string]bool{}}
+	for _, l := range c.Listeners {
+		l.linkBackends(r, &uses)
+	}
 	routes := make(map[string]*Route, len(c.Routes))
 	for i, t := range c.Routes {
 		t.linkName(r, i, routes)
 		t.linkListeners(r, c.Listeners)
-		t.linkBackend(r, backends)
-		usedBackends[t.Backend] = true
+		t.linkBackends(r, &uses)
 		t.linkPolicies(r, policies, usedPolicies)
 	}
 	for _, b := range c.Backends {
-		if !usedBackends[b.Name] {
-			r.Warn(b.Pos, "no route uses the backend %q", b.Name)
-		}
+		b.linkUses(r, &uses)
 	}
 	for _, p := range c.Policies {
 		if !usedPolicies[p.Name] {
 			r.Warn(p.Pos, "no route uses the policy %q", p.Name)
 		}
 	}
-	if len(c.Routes) == 0 && r.Err() == nil {
+	c.checkLoops(r)
+	http := slices.ContainsFunc(c.Listeners, func(l *Listener) bool { return !l.L4() })
+	if len(c.Routes) == 0 && http && r.Err() == nil {
 		r.Warn(Pos{1, 1}, "there are no routes: every request is answered 404")
+	}
+	if len(c.Routes) > 0 && !http && r.Err() == nil {
+		r.Warn(c.Routes[0].Pos, "there are routes, but no listener for http or https goes by them")
 	}
 	c.warnNeverMatching(r)
 	if o.CheckFiles {
@@ -79,11 +85,11 @@ func (c *Config) linkListeners(r *Reporter) {
 		pos  Pos
 	}
 	owners := map[string]owner{}
-	claim := func(a *Address, name string) {
+	claim := func(a *Address, network, name string) {
 		if *a == "" || a.Port() == 0 {
 			return // not decoded, or chosen by the system
 		}
-		key := listenKey(*a)
+		key := network + " " + listenKey(*a)
 		if first, ok := owners[key]; ok {
 			r.Add(r.At(a), "%s and %s listen on the same address, %s (line %d)", first.name, name, *a, first.pos.Line)
 			return
@@ -92,10 +98,10 @@ func (c *Config) linkListeners(r *Reporter) {
 	}
 	list := make([]func(), 0, len(c.Listeners)+1)
 	if c.Admin != nil {
-		list = append(list, func() { claim(&c.Admin.Address, "admin") })
+		list = append(list, func() { claim(&c.Admin.Address, "tcp", "admin") })
 	}
 	for _, l := range c.Listeners {
-		list = append(list, func() { claim(&l.Address, "listener "+quote(l.Name)) })
+		list = append(list, func() { claim(&l.Address, l.Network(), "listener "+quote(l.Name)) })
 	}
 	if c.Admin != nil && len(c.Listeners) > 0 && r.At(&c.Admin.Address).Line > r.At(&c.Listeners[0].Address).Line {
 		list = append(list[1:], list[0]) // the second in the file is the one reported
@@ -141,22 +147,18 @@ func (t *Route) namePos(r *Reporter) Pos {
 func (t *Route) linkListeners(r *Reporter, listeners []*Listener) {
 	for i := range t.Listeners {
 		name := t.Listeners[i]
-		if !slices.ContainsFunc(listeners, func(l *Listener) bool { return l.Name == name }) {
+		at := slices.IndexFunc(listeners, func(l *Listener) bool { return l.Name == name })
+		if at < 0 {
 			names := make([]string, len(listeners))
 			for j, l := range listeners {
 				names[j] = l.Name
 			}
 			r.AddSuggest(r.At(&t.Listeners[i]), DidYouMean(name, names), "unknown listener %s", quote(name))
+		} else if listeners[at].L4() {
+			r.Add(r.At(&t.Listeners[i]), "the listener %s speaks %s and knows no routes", quote(name), listeners[at].Protocol)
 		}
 	}
 	checkRepeated(r, t.Listeners, "listeners")
-}
-
-func (t *Route) linkBackend(r *Reporter, backends map[string]bool) {
-	if backends[t.Backend] || t.Backend == "" && !r.Set(&t.Backend) {
-		return
-	}
-	r.AddSuggest(r.At(&t.Backend), DidYouMean(t.Backend, sortedKeys(backends)), "unknown backend %s", quote(t.Backend))
 }
 
 func (t *Route) linkPolicies(r *Reporter, policies map[string]*Policy, used map[string]bool) {
@@ -188,6 +190,13 @@ func sortedKeys[V any](m map[string]V) []string {
 
 // checkFiles reports files that cannot be opened.
 func (c *Config) checkFiles(r *Reporter) {
+	for _, b := range c.Backends {
+		if b.TLS != nil {
+			checkFile(r, &b.TLS.CA, "ca")
+			checkFile(r, &b.TLS.Cert, "cert")
+			checkFile(r, &b.TLS.Key, "key")
+		}
+	}
 	for _, l := range c.Listeners {
 		if l.TLS == nil {
 			continue
@@ -234,9 +243,11 @@ type earlier struct {
 // warnNeverMatching reports routes that can never match because earlier ones with an equally specific match take all their requests.
 func (c *Config) warnNeverMatching(r *Reporter) {
 	seen := make(map[matchKey][]earlier, len(c.Routes))
-	all := make([]string, len(c.Listeners))
-	for i, l := range c.Listeners {
-		all[i] = l.Name
+	all := make([]string, 0, len(c.Listeners))
+	for _, l := range c.Listeners {
+		if !l.L4() {
+			all = append(all, l.Name)
+		}
 	}
 	for _, t := range c.Routes {
 		keys, values := t.matchKeys(all)

@@ -9,6 +9,13 @@ import (
 const (
 	ProtocolHTTP  = "http"
 	ProtocolHTTPS = "https"
+	ProtocolTCP   = "tcp"
+	ProtocolUDP   = "udp"
+	ProtocolTLS   = "tls"
+
+	ProxyProtocolOff      = "off"
+	ProxyProtocolOptional = "optional"
+	ProxyProtocolRequired = "required"
 
 	StrictEnforce = "enforce"
 	StrictWarn    = "warn"
@@ -34,12 +41,30 @@ type Listener struct {
 
 	// Address to listen on, as `:8080`, `127.0.0.1:8080` or `[::1]:8080`. Port 0 lets the system choose.
 	Address Address `yaml:"address,required"`
-	// Protocol that clients speak.
-	Protocol string `yaml:"protocol,required" enum:"http https"`
-	// TLS is required with protocol `https`, and only allowed there.
+	// Protocol that clients speak. `http` and `https` go by the routes. `tcp` and `udp` pass everything on to `backend`. `tls` without
+	// certificates passes TLS on unread, by the server name that the client asks for (`sni`); with certificates it ends TLS and passes the
+	// plain bytes on.
+	Protocol string `yaml:"protocol,required" enum:"http https tcp udp tls"`
+	// TLS is required with protocol `https`, allowed with `tls`, and nowhere else.
 	TLS *TLS `yaml:"tls"`
-	// TrustedProxies are the networks whose `X-Forwarded-*` fields and `X-Request-Id` are believed.
+	// Backend that a `tcp`, `udp` or `tls` listener passes its connections on to.
+	Backend string `yaml:"backend"`
+	// SNI passes the connections of a `tls` listener on by the server name: a name, `*.suffix` or `*`, which also stands for clients that
+	// name none. The most specific one wins. A name that none matches is refused with the alert `unrecognized_name`.
+	SNI []*ServerName `yaml:"sni" min:"1"`
+	// IdleTimeout ends a `tcp` or `tls` connection, or forgets a `udp` client, after this time without a byte in either direction. The
+	// default is 5m, and 30s for `udp`.
+	IdleTimeout time.Duration `yaml:"idle_timeout" min:"1ms"`
+	// Lifetime bounds a `tcp` or `tls` connection as a whole.
+	Lifetime time.Duration `yaml:"lifetime,none" default:"none" min:"1ms"`
+	// UDP has what only `udp` listeners have.
+	UDP *UDP `yaml:"udp"`
+	// TrustedProxies are the networks whose `X-Forwarded-*` fields, `X-Request-Id` and PROXY protocol headers are believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies,single"`
+	// ProxyProtocol says whether connections of trusted proxies begin with a PROXY protocol header, version 1 or 2: `optional` takes one where it
+	// is there, `required` refuses connections without. A header of anyone else is refused. The default is `optional` for `http` and
+	// `https` listeners with `trusted_proxies`, else `off`. Where the server speaks first, `optional` would wait for the client in vain: use `required`.
+	ProxyProtocol string `yaml:"proxy_protocol" enum:"off optional required"`
 	// Timeouts of a client's connection.
 	Timeouts ListenerTimeouts `yaml:"timeouts"`
 	// Limits of a request and of a connection.
@@ -55,21 +80,6 @@ type Listener struct {
 	Upgrade []string `yaml:"upgrade,single" default:"websocket" check:"token"`
 	// Trailers lists the request trailers that are forwarded. All others are dropped.
 	Trailers []string `yaml:"trailers,single" check:"trailer"`
-}
-
-// Check reports a listener whose protocol and TLS settings do not fit.
-func (l *Listener) Check(r *Reporter) {
-	switch {
-	case l.Protocol == ProtocolHTTPS && l.TLS == nil && !r.Set(&l.TLS):
-		r.AddSuggest(l.Pos, "add tls: {certificates: [{cert: FILE, key: FILE}]}", "listener %q speaks https but has no tls", l.Name)
-	case l.Protocol == ProtocolHTTP && l.TLS != nil:
-		r.AddSuggest(r.At(&l.TLS), "write protocol: https", "listener %q speaks http, so it cannot have tls", l.Name)
-	}
-	for i, p := range l.TrustedProxies {
-		if p.Bits() == 0 && p.IsValid() {
-			r.Warn(r.At(&l.TrustedProxies[i]), "trusted_proxies: %s lets every client say who it is", p)
-		}
-	}
 }
 
 // TLS is how a listener encrypts.
@@ -117,9 +127,11 @@ type Limits struct {
 	// MinRate is how many bytes of a request body must come each second, on average, once `timeouts.body` has passed since its begin. It ends a
 	// body that arrives byte by byte.
 	MinRate Size `yaml:"min_rate,none" default:"240" min:"1"`
-	// Connections is how many clients may be connected at once. A further one takes the place of one that is idle; without an idle one it is
+	// Connections is how many clients may be connected at once; of a `udp` listener, how many it may remember. A further one takes the place of one that is idle; without an idle one it is
 	// refused.
 	Connections int `yaml:"connections" default:"65536" min:"1" max:"10000000"`
+	// PerSource is how many connections one IPv4 address, or one IPv6 network of 64 bits, may have open at once. More are refused.
+	PerSource int `yaml:"connections_per_source,none" default:"none" min:"1" max:"10000000"`
 	// Requests is how many requests one connection may carry before it is closed.
 	Requests int `yaml:"requests,none" default:"none" min:"1"`
 	// DrainBody is how much of a request body that nobody read is read to the end so that the connection can go on.

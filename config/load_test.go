@@ -72,7 +72,7 @@ func TestBenchDefaults(t *testing.T) {
 		{"on", fmt.Sprint(b.Retries.On), fmt.Sprint([]RetryCause{{Word: RetryConnect}, {Word: RetryReset}})},
 		{"budget", b.Retries.Budget, Share(0.2)},
 		{"floor", b.Retries.Floor, 3},
-		{"outlier", b.Health.Outlier, Outlier{Consecutive: 5, Eject: 10 * time.Second, MaxEjected: 0.5}},
+		{"outlier", b.Health.Outlier, Outlier{Consecutive: 5, Window: 10 * time.Second, MinRequests: 20, Eject: 10 * time.Second, MaxEjected: 0.5}},
 		{"active", b.Health.Active, (*ActiveHealth)(nil)},
 		{"panic", b.Panic, Share(0.5)},
 		{"admin", cfg.Admin, (*Admin)(nil)},

@@ -27,8 +27,12 @@ type Route struct {
 	// Policies run in the order written. Each is the name of one under `policies`, or written in place.
 	Policies PolicyList `yaml:"policies"`
 
-	// Backend forwards the request to one of the backend's endpoints. A route has exactly one of `backend`, `redirect` and `respond`.
+	// Backend forwards the request to one of the backend's endpoints. A route has exactly one of `backend`, `split`, `redirect` and `respond`.
 	Backend string `yaml:"backend"`
+	// Split forwards each request to one of several backends, by weight.
+	Split *Split `yaml:"split"`
+	// Mirror sends a copy of the request to another backend, whose answer is dropped.
+	Mirror *Mirror `yaml:"mirror"`
 	// Redirect answers with the address of another place.
 	Redirect *Redirect `yaml:"redirect"`
 	// Respond answers with what is written here.
@@ -43,6 +47,7 @@ func (t *Route) Check(r *Reporter) {
 		name string
 	}{
 		{t.Backend != "", &t.Backend, "backend"},
+		{t.Split != nil, &t.Split, "split"},
 		{t.Redirect != nil, &t.Redirect, "redirect"},
 		{t.Respond != nil, &t.Respond, "respond"},
 	}
@@ -62,10 +67,56 @@ func (t *Route) Check(r *Reporter) {
 	switch len(names) {
 	case 1:
 	case 0:
-		r.AddSuggest(t.Pos, "add one of backend, redirect, respond", "the route has no action")
+		r.AddSuggest(t.Pos, "add one of backend, split, redirect, respond", "the route has no action")
 	default:
 		r.AddSuggest(t.Pos, "leave one of them", "the route has %d actions: %s", len(names), strings.Join(names, ", "))
 	}
+	if t.Mirror != nil && (t.Redirect != nil || t.Respond != nil) {
+		r.Add(r.At(&t.Mirror), "mirror: only what is forwarded is mirrored, and this route answers by itself")
+	}
+}
+
+// Split forwards each request to one of several backends.
+type Split struct {
+	// To lists the backends with their weights.
+	To []SplitPart `yaml:"to,required,short" min:"1" max:"100"`
+	// Key is an expression: requests with the same value go to the same backend. Without it each request is drawn by weight.
+	Key string `yaml:"key"`
+}
+
+// Check reports backends that occur twice, and weights of 0 only.
+func (s *Split) Check(r *Reporter) {
+	total := 0
+	seen := map[string]bool{}
+	for i := range s.To {
+		total += s.To[i].Weight
+		if name := s.To[i].Backend; name != "" && seen[name] {
+			r.Add(r.At(&s.To[i].Backend), "the backend %q is written twice", name)
+		}
+		seen[s.To[i].Backend] = true
+	}
+	if total == 0 && len(s.To) > 0 {
+		r.Add(r.At(&s.To), "all backends of the split have weight 0")
+	}
+}
+
+// SplitPart is one backend of a split.
+type SplitPart struct {
+	// Backend that gets the part.
+	Backend string `yaml:"backend,required"`
+	// Weight is the backend's part against the others'.
+	Weight int `yaml:"weight" default:"1" min:"0" max:"65535"`
+}
+
+// Mirror sends a copy of a request to another backend. It is sent after the request itself and never waited for; at most 100 of a route are under
+// way at once, and more are left out and counted.
+type Mirror struct {
+	// Backend that gets the copies.
+	Backend string `yaml:"backend,required,short"`
+	// Share of the requests that is copied.
+	Share Share `yaml:"share" default:"100%"`
+	// MaxBody is the largest request body that is copied. A request with a larger one is not mirrored.
+	MaxBody Size `yaml:"max_body" default:"64KiB" min:"0" max:"16MiB"`
 }
 
 // Redirect answers with the address of another place.

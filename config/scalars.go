@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math"
 	"net/netip"
@@ -474,4 +475,73 @@ func truth(text string) string {
 		return meantText("false")
 	}
 	return ""
+}
+
+// HedgeDelay is a time, or a percentile of the times that there were.
+type HedgeDelay struct {
+	// Percentile is 50 to 99, or 0 for a fixed time.
+	Percentile int
+	// Delay is the fixed time.
+	Delay time.Duration
+}
+
+// ParseConfig implements [Scalar].
+func (h *HedgeDelay) ParseConfig(text string) error {
+	if digits, ok := strings.CutPrefix(text, "p"); ok {
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < 50 || n > 99 || len(digits) != 2 {
+			return &Hint{Problem: "a percentile is p50 to p99", Suggestion: meantText("p95")}
+		}
+		*h = HedgeDelay{Percentile: n}
+		return nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return &Hint{Problem: "it is neither a duration nor a percentile", Suggestion: meantText("p95")}
+	}
+	if d < time.Millisecond {
+		return &Hint{Problem: "it is less than 1ms"}
+	}
+	*h = HedgeDelay{Delay: d}
+	return nil
+}
+
+// ConfigFormat implements [Scalar].
+func (h *HedgeDelay) ConfigFormat() Format {
+	return Format{Noun: "a percentile such as p95 or a duration such as 50ms", Name: "percentile or duration", Pattern: `^(p[5-9][0-9]|[0-9].*)$`}
+}
+
+// String writes the delay as the configuration does.
+func (h HedgeDelay) String() string {
+	if h.Percentile > 0 {
+		return "p" + strconv.Itoa(h.Percentile)
+	}
+	return h.Delay.String()
+}
+
+// Payload is the bytes of a datagram: a text, or hexadecimal digits behind `0x`.
+type Payload string
+
+// maxPayload is the most that one datagram is asked to carry over any network without being cut in pieces.
+const maxPayload = 1200
+
+// ParseConfig implements [Scalar].
+func (p *Payload) ParseConfig(text string) error {
+	if digits, ok := strings.CutPrefix(text, "0x"); ok {
+		raw, err := hex.DecodeString(strings.ReplaceAll(digits, " ", ""))
+		if err != nil {
+			return &Hint{Problem: "behind 0x stand pairs of hexadecimal digits"}
+		}
+		text = string(raw)
+	}
+	if len(text) > maxPayload {
+		return &Hint{Problem: fmt.Sprintf("it is longer than %d bytes", maxPayload)}
+	}
+	*p = Payload(text)
+	return nil
+}
+
+// ConfigFormat implements [Scalar].
+func (p *Payload) ConfigFormat() Format {
+	return Format{Noun: "a text, or bytes as 0x and hexadecimal digits", Name: "text or bytes"}
 }
