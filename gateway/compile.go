@@ -23,7 +23,8 @@ const drainLinger = 500 * time.Millisecond
 type compiler struct {
 	config *config.Config
 	report *config.Reporter
-	scope  *metric.Scope // nil: nothing is counted, because nothing is going to be served
+	scope  *metric.Scope            // nil: nothing is counted, because nothing is going to be served
+	keys   map[string]*expr.Program // what backends hash by, by backend
 }
 
 // compiledRoute is what all listeners share of a route.
@@ -38,6 +39,7 @@ type compiledRoute struct {
 func (k *compiler) compile() ([]compiledRoute, []*proxy.Site) {
 	k.checkAddresses()
 	checkCertificates(k.config, k.report)
+	k.compileKeys()
 	routes := make([]compiledRoute, len(k.config.Routes))
 	for i, r := range k.config.Routes {
 		captures, rest := route.Captures(r.Match.Path)
@@ -54,6 +56,26 @@ func (k *compiler) compile() ([]compiledRoute, []*proxy.Site) {
 		sites[i] = k.site(l, routes)
 	}
 	return routes, sites
+}
+
+// compileKeys compiles what backends hash by.
+func (k *compiler) compileKeys() {
+	k.keys = map[string]*expr.Program{}
+	for _, b := range k.config.Backends {
+		if b.Balance.Key != "" {
+			k.keys[b.Name] = k.program(&b.Balance.Key, "key", expr.Env{})
+		}
+	}
+}
+
+// program compiles an expression, or reports what is wrong with it.
+func (k *compiler) program(src *string, name string, env expr.Env) *expr.Program {
+	p, err := expr.Compile(*src, env)
+	if err != nil {
+		k.report.AddSuggest(k.report.At(src), err.Suggestion, "%s: %s", name, err.Message)
+		return nil
+	}
+	return p
 }
 
 // checkAddresses reports addresses that are the same although they are spelled in different ways.

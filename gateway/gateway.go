@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/discovery"
 	"github.com/sluice-gateway/sluice/listen"
 	"github.com/sluice-gateway/sluice/metric"
 	"github.com/sluice-gateway/sluice/proxy"
@@ -43,9 +44,11 @@ type Gateway struct {
 	// that may take seconds, and what ends may ask the gateway.
 	mu        sync.Mutex
 	current   *generation
-	endpoints *keep[endpointKey, *upstream.Endpoint]
+	endpoints *endpointKeep
+	watchers  *keep[discovery.Target, *watched]
 	stores    *keep[storeKey, *store]
 	logs      *keep[logKey, *proxy.Log]
+	secret    []byte   // of session cookies, made when it is first needed
 	owing     []*owing // logs that no generation has any more
 	live      map[listenerKey]*live
 	admin     *adminServer
@@ -67,8 +70,6 @@ type live struct {
 	name     string
 }
 
-type endpointKey struct{ backend, address string }
-
 // New returns a gateway that serves nothing yet. Close ends it.
 func New(o Options) *Gateway {
 	if o.Report == nil {
@@ -86,7 +87,8 @@ func New(o Options) *Gateway {
 	g.number = g.scope.Gauge(metric.ConfigGeneration)
 	g.loaded = g.scope.Gauge(metric.ConfigLoaded)
 	g.scope.Gauge(metric.BuildInfo, o.Version, runtime.Version()).Set(1)
-	g.endpoints = newKeep[endpointKey](func(ep *upstream.Endpoint) { ep.Close() })
+	g.endpoints = newEndpointKeep(reg)
+	g.watchers = newKeep[discovery.Target](func(w *watched) { w.end() })
 	g.stores = newKeep[storeKey](func(s *store) { s.certificates.Close() })
 	g.logs = newKeep[logKey](g.leaveLog)
 	g.life, g.end = context.WithCancel(context.Background())

@@ -9,6 +9,8 @@ import (
 
 	"github.com/sluice-gateway/sluice/cert"
 	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/discovery"
+	"github.com/sluice-gateway/sluice/expr"
 	"github.com/sluice-gateway/sluice/http1"
 	"github.com/sluice-gateway/sluice/listen"
 	"github.com/sluice-gateway/sluice/message"
@@ -65,7 +67,7 @@ func (g *Gateway) build(gen *generation) error {
 	if err := k.report.Err(); err != nil {
 		return err
 	}
-	if err := g.connect(gen, routes); err != nil {
+	if err := g.connect(gen, k, routes); err != nil {
 		return err
 	}
 	log, err := g.openLog(gen)
@@ -86,10 +88,10 @@ func (g *Gateway) build(gen *generation) error {
 }
 
 // connect makes the backends and gives them to the routes that forward.
-func (g *Gateway) connect(gen *generation, routes []compiledRoute) error {
+func (g *Gateway) connect(gen *generation, k *compiler, routes []compiledRoute) error {
 	backends := make(map[string]*upstream.Backend, len(gen.config.Backends))
 	for _, b := range gen.config.Backends {
-		backend, err := g.buildBackend(gen, b)
+		backend, err := g.buildBackend(gen, b, k.keys[b.Name])
 		if err != nil {
 			return err
 		}
@@ -104,21 +106,43 @@ func (g *Gateway) connect(gen *generation, routes []compiledRoute) error {
 	return nil
 }
 
-func (g *Gateway) buildBackend(gen *generation, b *config.Backend) (*upstream.Backend, error) {
-	o := upstream.FromConfig(b)
-	endpoints := make([]*upstream.Endpoint, len(o.Endpoints))
-	for i := range o.Endpoints {
-		key := endpointKey{b.Name, o.Endpoints[i].Address}
-		ep, err := g.endpoints.acquire(key, func() (*upstream.Endpoint, error) {
-			return upstream.NewEndpoint(b.Name, o.Transport(i), g.registry)
-		})
-		if err != nil {
+func (g *Gateway) buildBackend(gen *generation, b *config.Backend, key *expr.Program) (*upstream.Backend, error) {
+	o, err := upstream.FromConfig(b)
+	if err != nil {
+		return nil, err
+	}
+	o.Key = key
+	o.Running = g.current != nil && g.current.config.Backend(b.Name) != nil
+	if o.Session != nil && o.Session.Secret == nil {
+		if o.Session.Secret, err = g.sessionSecret(gen); err != nil {
 			return nil, err
 		}
-		gen.held = append(gen.held, func() func() { return g.endpoints.release(key) })
-		endpoints[i] = ep
 	}
-	return upstream.New(o, endpoints, g.registry)
+	for i := range b.Endpoints {
+		if e := &b.Endpoints[i]; e.Address == "" {
+			if o.Endpoints[i].Source, err = g.watch(gen, e); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return upstream.New(o, g.endpoints, g.registry)
+}
+
+// watch returns what looks an endpoint's addresses up.
+func (g *Gateway) watch(gen *generation, e *config.Endpoint) (*discovery.Watcher, error) {
+	t := discovery.Target{Name: e.DNS, Port: uint16(e.Port), Resolver: string(e.Resolver), MinTTL: e.MinTTL, MaxTTL: e.MaxTTL}
+	if e.SRV != "" {
+		t.Service, t.Name, t.Port = true, e.SRV, 0
+	}
+	w, err := g.watchers.acquire(t, func() (*watched, error) {
+		scope := g.registry.Scope()
+		return &watched{discovery.Watch(t, discovery.Options{Report: g.o.Report, Metrics: scope}), scope}, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	gen.held = append(gen.held, func() func() { return g.watchers.release(t) })
+	return w.Watcher, nil
 }
 
 // logKey is the identity of an access log.

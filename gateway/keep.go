@@ -1,9 +1,19 @@
 package gateway
 
+import (
+	"sync"
+
+	"github.com/sluice-gateway/sluice/discovery"
+	"github.com/sluice-gateway/sluice/metric"
+	"github.com/sluice-gateway/sluice/upstream"
+)
+
 // keep is a pool of things that outlive a generation. Each has a key, by which the next
 // generation finds it again, and a count of the generations that use it; the last one that lets
-// go ends it. The gateway's lock guards it.
+// go ends it. It has a lock of its own, because backends come at any time for endpoints that were
+// looked up; no other lock is taken under it but what open needs.
 type keep[K comparable, V any] struct {
+	mu   sync.Mutex
 	kept map[K]*kept[V]
 	end  func(V)
 }
@@ -19,6 +29,8 @@ func newKeep[K comparable, V any](end func(V)) *keep[K, V] {
 
 // acquire returns the thing under key, made if there is none yet.
 func (p *keep[K, V]) acquire(key K, open func() (V, error)) (V, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if k, ok := p.kept[key]; ok {
 		k.users++
 		return k.value, nil
@@ -32,8 +44,10 @@ func (p *keep[K, V]) acquire(key K, open func() (V, error)) (V, error) {
 }
 
 // release lets go of the thing under key. If nobody uses it any more it is out of the pool, and
-// last ends it: without the gateway's lock, because that may take a while. Else last is nil.
+// last ends it: to be called without a lock, because that may take a while. Else last is nil.
 func (p *keep[K, V]) release(key K) (last func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	k, ok := p.kept[key]
 	if !ok {
 		return nil
@@ -47,7 +61,47 @@ func (p *keep[K, V]) release(key K) (last func()) {
 
 // each calls f with everything in the pool.
 func (p *keep[K, V]) each(f func(V)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, k := range p.kept {
 		f(k.value)
 	}
+}
+
+// endpointKey is the identity of an endpoint.
+type endpointKey struct{ backend, address string }
+
+// endpointKeep keeps endpoints for backends.
+type endpointKeep struct {
+	*keep[endpointKey, *upstream.Endpoint]
+	registry *metric.Registry
+}
+
+func newEndpointKeep(reg *metric.Registry) *endpointKeep {
+	return &endpointKeep{newKeep[endpointKey](func(ep *upstream.Endpoint) { ep.Close() }), reg}
+}
+
+// Acquire implements upstream.Keeper.
+func (k *endpointKeep) Acquire(backend string, o upstream.TransportOptions) (*upstream.Endpoint, error) {
+	return k.acquire(endpointKey{backend, o.Address}, func() (*upstream.Endpoint, error) {
+		return upstream.NewEndpoint(backend, o, k.registry)
+	})
+}
+
+// Release implements upstream.Keeper.
+func (k *endpointKeep) Release(ep *upstream.Endpoint) {
+	if last := k.release(endpointKey{ep.Backend(), ep.Address()}); last != nil {
+		last()
+	}
+}
+
+// watched is what looks addresses up, with its series.
+type watched struct {
+	*discovery.Watcher
+	scope *metric.Scope
+}
+
+func (w *watched) end() {
+	w.Close()
+	w.scope.Release()
 }

@@ -155,6 +155,9 @@ type Exchange struct {
 
 	// Interim sends 1xx responses while the exchange is served; nil where there is no way to.
 	Interim Interim
+	// Bindings belong to the connection that the request came over; nil where requests have none to
+	// themselves, as with HTTP/2 or in a copy of an exchange.
+	Bindings *Bindings
 
 	// Fixed is the body of answers that the proxy makes itself.
 	Fixed Bytes
@@ -178,7 +181,7 @@ func (x *Exchange) Reset() {
 	x.Captures = x.Captures[:0]
 	x.ID = nil
 	x.Deadline = 0
-	x.Interim = nil
+	x.Interim, x.Bindings = nil, nil
 	x.Fixed = Bytes{}
 	if cap(x.scratch) > 16<<10 {
 		x.scratch = nil

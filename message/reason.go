@@ -44,9 +44,12 @@ const (
 
 	// The backend could not be reached or did not answer well.
 	NoHealthyEndpoint
+	QueueFull
+	QueueTimeout
 	UpstreamConnectRefused
 	UpstreamConnectTimeout
 	UpstreamConnectFailed
+	UpstreamTLSFailed
 	UpstreamReset
 	UpstreamTimeoutFirstByte
 	UpstreamTimeoutIdle
@@ -54,6 +57,18 @@ const (
 	UpstreamResponseInvalid
 	UpstreamResponseTooLarge
 	UpstreamBodyBroken
+
+	// A connection that is passed on unread, or one before its first request.
+	ProxyHeaderInvalid
+	ProxyHeaderMissing
+	ProxyHeaderUntrusted
+	HelloInvalid
+	HelloTimeout
+	ServerNameUnknown
+	ALPNUnknown
+	IdleTimeout
+	LifetimeReached
+	ClientReset
 
 	// The exchange as a whole.
 	RouteTimeout
@@ -106,9 +121,12 @@ var reasonTable = [reasonCount]reasonRow{
 	MethodNotAllowed:         {"method_not_allowed", 405, "Method Not Allowed", "The path is known, but not with this method."},
 	ExpressionFailed:         {"expression_failed", 403, "Forbidden", "A value that the configuration needs is missing from the request."},
 	NoHealthyEndpoint:        {"no_healthy_endpoint", 503, "Service Unavailable", "No endpoint of the backend is available."},
+	QueueFull:                {"queue_full", 503, "Service Unavailable", "As many requests as may are waiting for the backend."},
+	QueueTimeout:             {"queue_timeout", 503, "Service Unavailable", "The request has waited too long for the backend."},
 	UpstreamConnectRefused:   {"upstream_connect_refused", 502, "Bad Gateway", "The backend refused the connection."},
 	UpstreamConnectTimeout:   {"upstream_connect_timeout", 504, "Gateway Timeout", "The backend did not accept the connection in time."},
 	UpstreamConnectFailed:    {"upstream_connect_failed", 502, "Bad Gateway", "The backend could not be reached."},
+	UpstreamTLSFailed:        {"upstream_tls_failed", 502, "Bad Gateway", "The backend and the gateway could not agree on an encrypted connection."},
 	UpstreamReset:            {"upstream_reset", 502, "Bad Gateway", "The backend closed the connection before it answered."},
 	UpstreamTimeoutFirstByte: {"upstream_timeout_first_byte", 504, "Gateway Timeout", "The backend did not begin to answer in time."},
 	UpstreamTimeoutIdle:      {"upstream_timeout_idle", 504, "Gateway Timeout", "The backend stopped sending."},
@@ -116,6 +134,16 @@ var reasonTable = [reasonCount]reasonRow{
 	UpstreamResponseInvalid:  {"upstream_response_invalid", 502, "Bad Gateway", "The backend's answer is malformed."},
 	UpstreamResponseTooLarge: {"upstream_response_too_large", 502, "Bad Gateway", "The header of the backend's answer is too large."},
 	UpstreamBodyBroken:       {"upstream_body_broken", 502, "Bad Gateway", "The backend's answer ended before its end."},
+	ProxyHeaderInvalid:       {"proxy_header_invalid", 400, "Bad Request", "The PROXY protocol header of the connection is malformed."},
+	ProxyHeaderMissing:       {"proxy_header_missing", 400, "Bad Request", "The connection does not begin with the PROXY protocol header that is required here."},
+	ProxyHeaderUntrusted:     {"proxy_header_untrusted", 400, "Bad Request", "The sender of the PROXY protocol header is not one that is believed."},
+	HelloInvalid:             {"hello_invalid", 400, "Bad Request", "The connection does not begin with a TLS ClientHello."},
+	HelloTimeout:             {"hello_timeout", 408, "Request Timeout", "The TLS ClientHello did not arrive in time."},
+	ServerNameUnknown:        {"server_name_unknown", 421, "Misdirected Request", "No backend is known for the server name."},
+	ALPNUnknown:              {"alpn_unknown", 421, "Misdirected Request", "No backend is known for the protocols that the client offers."},
+	IdleTimeout:              {"idle_timeout", 408, "Request Timeout", "Nothing was sent in either direction for too long."},
+	LifetimeReached:          {"lifetime_reached", 408, "Request Timeout", "The connection was open for as long as it may be."},
+	ClientReset:              {"client_reset", 400, "Bad Request", "The client reset the connection."},
 	RouteTimeout:             {"route_timeout", 504, "Gateway Timeout", "The request took longer than its route allows."},
 	ClientClosed:             {"client_closed", 499, "Client Closed Request", "The client left before the answer was complete."},
 	ClientTimeout:            {"client_timeout", 408, "Request Timeout", "The client stopped reading the answer."},

@@ -167,18 +167,23 @@ func backend(t testing.TB, address string, edit func(*upstream.Options), reg *me
 	if edit != nil {
 		edit(&o)
 	}
-	ep, err := upstream.NewEndpoint(o.Name, o.Transport(0), reg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := upstream.New(o, []*upstream.Endpoint{ep}, reg)
+	b, err := upstream.New(o, keeper{reg}, reg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.Start()
-	t.Cleanup(func() { b.Close(); ep.Close() })
+	t.Cleanup(b.Close)
 	return b
 }
+
+// keeper keeps endpoints for as long as one backend has them.
+type keeper struct{ reg *metric.Registry }
+
+func (k keeper) Acquire(backend string, o upstream.TransportOptions) (*upstream.Endpoint, error) {
+	return upstream.NewEndpoint(backend, o, k.reg)
+}
+
+func (keeper) Release(ep *upstream.Endpoint) { ep.Close() }
 
 // request makes an exchange as a codec hands it over.
 func request(peer, host, path string, fields ...string) *message.Exchange {

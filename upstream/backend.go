@@ -1,54 +1,85 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluice-gateway/sluice/balance"
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
 )
 
+// leastLatency is the algorithm that is told how long answers take.
+const leastLatency = "least_latency"
+
+// Keeper keeps endpoints for longer than a generation of a backend. It is safe for any number of goroutines.
+type Keeper interface {
+	// Acquire returns the endpoint of a backend that o names, made if there is none yet. Each Acquire is followed by a Release.
+	Acquire(backend string, o TransportOptions) (*Endpoint, error)
+	// Release gives an endpoint back. One that nobody has any more is closed.
+	Release(ep *Endpoint)
+}
+
 // Backend is one generation of a named group of endpoints. It is safe for any number of goroutines.
 type Backend struct {
-	options   Options
-	endpoints []*Endpoint // by slot, as in options.Endpoints
-	check     Check       // nil: no active checks
-	retry     retryRules
-	budget    budget
-	store     bodyStore
-	metrics   backendMetrics
+	options Options
+	keeper  Keeper
+	check   Check // nil: no active checks
+	retry   retryRules
+	budget  budget
+	store   bodyStore
+	session *session // nil: clients are not kept at their endpoints
+	timed   bool     // the algorithm goes by latency
+	metrics backendMetrics
 
 	choice atomic.Pointer[choice]
-	mu     sync.Mutex // one at a time decides an ejection or replaces choice
-	built  bool       // choice was built before; guarded by mu
+	mu     sync.Mutex  // guards what follows, and one at a time decides an ejection or replaces choice
+	roster []entry     // by slot
+	found  [][]placed  // by index of options.Endpoints: what is there of each, nil before a Source has found anything
+	timer  *time.Timer // makes the choice anew when time has changed something
+	built  bool        // choice was built before
+	live   bool        // Start was called
+	closed bool
 
-	ready      chan struct{} // closed when every endpoint was checked once
-	firstRound atomic.Int64  // endpoints that were not
-	stopChecks func()        // nil: none were started
+	ready      chan struct{}   // closed when every endpoint was checked once, and every Source has answered or failed once
+	pending    int             // what ready waits for; guarded by mu
+	checks     context.Context // its end ends the checks, which run beside the requests
+	stopChecks func()
 	checkers   sync.WaitGroup
+	cancels    []func() // of subscriptions
 	closing    sync.Once
 }
 
 // choice is what a request picks from. It never changes.
 type choice struct {
 	picker balance.Picker
-	until  int64 // moment at which an ejection ends and the choice must be made anew
-	usable int   // endpoints that are neither down nor ejected
-	total  int   // endpoints of a weight above 0
-	panics bool  // all endpoints are used, well or not
+	slots  []*Endpoint    // by slot; nil where an endpoint has gone
+	until  int64          // moment at which it must be made anew
+	usable int            // endpoints that are neither down nor ejected
+	total  int            // endpoints of a weight above 0
+	panics bool           // endpoints are used that are not well
+	shares []float64      // of the requests, by level of priority
+	tokens map[string]int // session token to slot; nil without sessions
+	values []string       // session token by slot
 }
 
-// New makes a backend over endpoints that its owner keeps, one for each of o.Endpoints and in that order. It serves at once, but it checks
-// nothing and changes nothing about the endpoints before Start. Close ends it, started or not. reg may be nil.
-func New(o Options, endpoints []*Endpoint, reg *metric.Registry) (*Backend, error) {
-	if err := o.validate(endpoints); err != nil {
+// New makes a backend. It serves at once, but it checks nothing and changes nothing about the endpoints before Start. Close ends it, started or
+// not. reg may be nil.
+func New(o Options, keeper Keeper, reg *metric.Registry) (*Backend, error) {
+	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	b := &Backend{options: o, endpoints: endpoints, retry: newRetryRules(&o.Retry), ready: make(chan struct{})}
+	b := &Backend{
+		options: o, keeper: keeper, retry: newRetryRules(&o.Retry), session: newSession(o.Session, o.Name),
+		ready: make(chan struct{}), found: make([][]placed, len(o.Endpoints)),
+	}
+	b.timed = o.Algorithm == leastLatency
 	b.budget.share, b.budget.floor = o.Retry.Budget, int64(o.Retry.Floor)
 	b.store.limit = o.Retry.MaxKept
 	if o.Check != nil {
@@ -61,12 +92,21 @@ func New(o Options, endpoints []*Endpoint, reg *metric.Registry) (*Backend, erro
 	if transportOf(o.Protocol) == nil {
 		return nil, fmt.Errorf("backend %q: no protocol %q for backends", o.Name, o.Protocol)
 	}
-	if _, err := balance.New(o.Algorithm, nil, 0); err != nil {
+	if _, err := balance.New(b.balancing(), nil); err != nil {
 		return nil, fmt.Errorf("backend %q: %w", o.Name, err)
+	}
+	if err := b.enlist(); err != nil {
+		b.closed = true
+		b.dismiss()
+		return nil, err
 	}
 	b.metrics.open(reg, o.Name)
 	b.refresh(message.Now())
 	return b, nil
+}
+
+func (b *Backend) balancing() balance.Options {
+	return balance.Options{Algorithm: b.options.Algorithm, BoundedLoad: b.options.BoundedLoad}
 }
 
 // Name returns the backend's name.
@@ -75,54 +115,64 @@ func (b *Backend) Name() string { return b.options.Name }
 // Start makes b the generation that is live: its connection settings become those of its endpoints, and its checks begin. The owner
 // closes the generation before it first, so that no endpoint is checked twice. Start is called at most once, and not after Close.
 func (b *Backend) Start() {
-	for i, ep := range b.endpoints {
-		ep.adopt(b.options.Transport(i))
-		ep.watch(b)
-		if b.check == nil {
-			ep.forget()
-		}
-	}
-	if b.check == nil {
-		close(b.ready)
-	} else {
-		b.startChecks()
-	}
+	//house:allow call checks run beside the requests; their context ends dials and reads at once when the backend is closed
+	b.checks, b.stopChecks = context.WithCancel(context.Background())
 	b.mu.Lock()
+	b.live = true
 	b.built = false // nothing was sent by the choice that New made
+	b.pending = 1   // taken off below: whatever is ready meanwhile does not make the backend ready alone
+	for slot := range b.roster {
+		b.employ(slot, b.options.Running)
+	}
 	b.rebuild(message.Now())
 	b.mu.Unlock()
+	for i := range b.options.Endpoints {
+		b.follow(i)
+	}
+	b.settled()
 }
 
-// Ready is closed when, after Start, every endpoint has been checked once, now or in a generation before. Without active checks that
-// is at once.
+// settled takes one thing off what Ready waits for.
+func (b *Backend) settled() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pending--; b.pending == 0 {
+		close(b.ready)
+	}
+}
+
+// Ready is closed when, after Start, every Source has found something or failed once, and every endpoint known by then has been checked once,
+// now or in a generation before.
 func (b *Backend) Ready() <-chan struct{} { return b.ready }
 
-// Close ends the checks, waits until they have ended, and gives the series back. Exchanges that are under way go on, and may begin
-// further tries. The endpoints stay as they are.
+// Close ends the checks, waits until they have ended, gives the endpoints back to their keeper and the series to the registry. Exchanges
+// that are under way go on, and may begin further tries.
 func (b *Backend) Close() {
 	b.closing.Do(func() {
+		for _, cancel := range b.cancels {
+			cancel()
+		}
 		if b.stopChecks != nil {
 			b.stopChecks()
 			b.checkers.Wait()
 		}
-		for _, ep := range b.endpoints {
-			ep.unwatch(b)
+		b.mu.Lock()
+		b.closed = true
+		if b.timer != nil {
+			b.timer.Stop()
 		}
+		b.mu.Unlock()
+		b.dismiss()
 		b.metrics.scope.Release()
 	})
 }
 
-// current returns the choice for a request at the moment now. When an ejection has ended since it was made, the first request that
-// comes by makes it anew, and the others go on with the old one meanwhile.
-func (b *Backend) current(now int64) *choice {
-	c := b.choice.Load()
-	if now >= c.until && b.mu.TryLock() {
-		b.rebuild(now)
-		b.mu.Unlock()
-		c = b.choice.Load()
-	}
-	return c
-}
+// current returns the choice for a request.
+func (b *Backend) current() *choice { return b.choice.Load() }
+
+// cheap is the number of endpoints up to which whoever has changed something makes the choice anew at once; beyond it, and for algorithms that
+// make a large table, a goroutine of its own does, so that no request waits for it.
+const cheap = 64
 
 // refresh makes the choice anew.
 func (b *Backend) refresh(now int64) {
@@ -131,56 +181,142 @@ func (b *Backend) refresh(now int64) {
 	b.mu.Unlock()
 }
 
+// refreshBeside is refresh for a caller that has a request in hand.
+func (b *Backend) refreshBeside(now int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.roster) <= cheap && b.options.Key == nil {
+		b.rebuild(now)
+		return
+	}
+	b.wake(0)
+}
+
+// wake makes the choice anew after d, unless it is made before. The caller holds mu.
+func (b *Backend) wake(d time.Duration) {
+	switch {
+	case b.closed:
+	case b.timer == nil:
+		b.timer = time.AfterFunc(d, b.tick)
+	default:
+		b.timer.Reset(d)
+	}
+}
+
+// tick is run by the timer. After Close it finds nothing to do.
+func (b *Backend) tick() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.rebuild(message.Now())
+	}
+}
+
 // rebuild is refresh for a caller that holds mu.
 func (b *Backend) rebuild(now int64) {
-	c := &choice{until: math.MaxInt64}
-	all := make([]balance.Member, 0, len(b.endpoints))
-	well := make([]balance.Member, 0, len(b.endpoints))
-	for i, ep := range b.endpoints {
-		weight := b.options.Endpoints[i].Weight
-		if weight == 0 {
-			continue
-		}
-		m := balance.Member{Slot: i, Weight: uint32(weight), Load: &ep.load}
-		all = append(all, m)
-		if left := ep.ejectedFor(now); left > 0 {
-			c.until = min(c.until, now+int64(left))
-		} else if b.well(ep) {
-			well = append(well, m)
-		}
+	if b.closed {
+		return // the endpoints were given back; exchanges that are under way go on with the last choice
 	}
-	c.total, c.usable = len(all), len(well)
-	if c.panics = panics(c.total-c.usable, c.total, b.options.Panic); c.panics {
-		well = all
-	}
+	c := &choice{until: math.MaxInt64, slots: make([]*Endpoint, len(b.roster))}
+	levels := b.levels(c, now)
 	start := uint64(0)
 	if b.built {
 		start = rand.Uint64()
 	}
 	b.built = true
-	picker, err := balance.New(b.options.Algorithm, well, start)
+	o := b.balancing()
+	o.Start = start
+	picker, plan, err := balance.NewLevels(o, levels, b.options.Panic)
 	if err != nil {
 		return // New has tried the algorithm: the choice stays as it is
 	}
-	c.picker = picker
+	c.picker, c.panics, c.shares = picker, plan.Panics, plan.Shares
+	c.tokens, c.values = b.session.tokens(c.slots)
 	b.choice.Store(c)
+	if c.until != math.MaxInt64 {
+		b.wake(time.Duration(max(0, c.until-now)))
+	}
+}
+
+// slowSteps is in how many steps a slow start grows.
+const slowSteps = 20
+
+// fullWeight is what weights are multiplied by while one of them is still growing, so that a tenth of 1 is not nothing.
+const fullWeight = 100
+
+// levels returns the members of every priority that has any, in order, and notes in c what is known of them and when that changes. The
+// caller holds mu.
+func (b *Backend) levels(c *choice, now int64) []balance.Level {
+	grown := true
+	percents := make([]uint32, len(b.roster))
+	for slot := range b.roster {
+		percents[slot] = b.growth(c, b.roster[slot].ep, now)
+		grown = grown && percents[slot] == fullWeight
+	}
+	byPriority := map[int]*balance.Level{}
+	var priorities []int
+	for slot := range b.roster {
+		e := &b.roster[slot]
+		if e.ep == nil {
+			continue
+		}
+		c.slots[slot] = e.ep
+		weight := e.effectiveWeight()
+		if weight == 0 {
+			continue
+		}
+		m := balance.Member{Slot: slot, Weight: weight, Load: &e.ep.load, ID: e.ep.address}
+		if !grown {
+			m.Weight *= percents[slot]
+		}
+		l := byPriority[e.priority]
+		if l == nil {
+			l = &balance.Level{}
+			byPriority[e.priority] = l
+			priorities = append(priorities, e.priority)
+		}
+		l.All = append(l.All, m)
+		c.total++
+		if left := e.ep.ejectedFor(now); left > 0 {
+			c.until = min(c.until, now+int64(left))
+		} else if b.well(e.ep) {
+			l.Usable = append(l.Usable, m)
+			c.usable++
+		}
+	}
+	slices.Sort(priorities)
+	levels := make([]balance.Level, len(priorities))
+	for i, p := range priorities {
+		levels[i] = *byPriority[p]
+	}
+	return levels
+}
+
+// growth returns how much of its weight an endpoint has by now, in percent.
+func (b *Backend) growth(c *choice, ep *Endpoint, now int64) uint32 {
+	slow := int64(b.options.SlowStart)
+	if slow == 0 || ep == nil {
+		return fullWeight
+	}
+	begun := ep.begun(now)
+	if begun == 0 || now >= begun+slow {
+		return fullWeight
+	}
+	step := max(slow/slowSteps, int64(10*time.Millisecond))
+	c.until = min(c.until, now+step)
+	return uint32(fullWeight/10 + (now-begun)*(fullWeight-fullWeight/10)/slow)
 }
 
 // well reports whether the checks of this generation, if it has any, have nothing against ep.
 func (b *Backend) well(ep *Endpoint) bool { return b.check == nil || !ep.down.Load() }
 
-// panics reports whether so many endpoints are down that all are used: more than the share of them, or all. At exactly the share there is no
-// panic, because with the default of one half it would undo the most ordinary failover, that of one endpoint of two, and the loss of one
-// of two zones, and also the default of ejecting up to one half.
-func panics(down, total int, share float64) bool {
-	return share > 0 && down > 0 && (down == total || float64(down) > share*float64(total))
-}
-
 // inFlight returns the number of requests in flight to all endpoints.
 func (b *Backend) inFlight() int64 {
 	var n int64
-	for _, ep := range b.endpoints {
-		n += ep.load.InFlight()
+	for _, ep := range b.current().slots {
+		if ep != nil {
+			n += ep.load.InFlight()
+		}
 	}
 	return n
 }

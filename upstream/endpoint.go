@@ -30,6 +30,10 @@ type Endpoint struct {
 	failures     atomic.Uint64
 	down         atomic.Bool // active checks say so; written under mu
 
+	employed atomic.Bool              // a generation has worked with it
+	since    atomic.Int64             // moment from which a slow start counts; 0 for none
+	override atomic.Pointer[Override] // what an operator has set; nil for nothing
+
 	mu       sync.Mutex
 	record   checkRecord // guarded by mu
 	watchers []*Backend  // generations that are live; guarded by mu
@@ -60,6 +64,9 @@ func newEndpoint(backend string, o TransportOptions, t Transport, reg *metric.Re
 // Address returns the address that the configuration gives.
 func (ep *Endpoint) Address() string { return ep.address }
 
+// Backend returns the name of the backend that the endpoint belongs to.
+func (ep *Endpoint) Backend() string { return ep.backend }
+
 // Close closes the endpoint's unused connections and gives its series back. The owner calls it when no generation names the endpoint any
 // more. Exchanges that are still under way end as they would have.
 func (ep *Endpoint) Close() {
@@ -77,6 +84,60 @@ func (ep *Endpoint) adopt(o TransportOptions) {
 	if ep.transport.Load().options != o {
 		ep.transport.Swap(&boundTransport{transportOf(o.Protocol)(o), o}).Close()
 	}
+}
+
+// State is whether an endpoint takes part in the work, as an operator has set it.
+type State uint8
+
+// The states.
+const (
+	StateReady State = iota // as health and weight say
+	StateDrain              // it gets nothing new but the requests of clients whose session is there
+	StateMaint              // it gets nothing
+)
+
+// states are the words of the states. Read-only.
+var states = [...]string{"ready", "drain", "maint"}
+
+// String returns the word of the state.
+func (s State) String() string { return states[s] }
+
+// ParseState returns the state of a word.
+func ParseState(word string) (State, bool) {
+	i := slices.Index(states[:], word)
+	return State(max(i, 0)), i >= 0
+}
+
+// Override is what an operator has set of an endpoint, against the configuration. It outlives reloads, and ends with the program.
+type Override struct {
+	State  State
+	Weight int // -1 for that of the configuration
+}
+
+// Override returns what is set against the configuration, nil for nothing.
+func (ep *Endpoint) Override() *Override { return ep.override.Load() }
+
+// SetOverride sets something against the configuration, or with nil takes it back.
+func (ep *Endpoint) SetOverride(o *Override) {
+	ep.override.Store(o)
+	ep.changed()
+}
+
+// state returns the state that an operator has set.
+func (ep *Endpoint) state() State {
+	if o := ep.override.Load(); o != nil {
+		return o.State
+	}
+	return StateReady
+}
+
+// begun returns the moment from which a slow start counts: when the endpoint came, or became well, or its last ejection ended; 0 for none.
+func (ep *Endpoint) begun(now int64) int64 {
+	since := ep.since.Load()
+	if until := ep.ejectedUntil.Load(); until != 0 && until <= now {
+		since = max(since, until)
+	}
+	return since
 }
 
 // usable reports whether the endpoint is neither down nor ejected.
@@ -107,12 +168,25 @@ func (ep *Endpoint) unwatch(b *Backend) {
 
 // changed tells the live generations that the endpoint has become usable or unusable. The caller holds no lock.
 func (ep *Endpoint) changed() {
-	ep.mu.Lock()
-	watchers := ep.watchers // copied on write
-	ep.mu.Unlock()
-	for _, b := range watchers {
+	for _, b := range ep.watching() {
 		b.refresh(message.Now())
 	}
+}
+
+// changedBeside is changed for a caller that has a request in hand, and has told the generation known already.
+func (ep *Endpoint) changedBeside(known *Backend) {
+	for _, b := range ep.watching() {
+		if b != known {
+			b.refreshBeside(message.Now())
+		}
+	}
+}
+
+// watching returns the live generations; the slice is copied when it changes.
+func (ep *Endpoint) watching() []*Backend {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return ep.watchers
 }
 
 // succeeded takes a request that went well: what was held against the endpoint is forgotten.

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
 )
 
 // fakeTransport answers by a function and counts.
@@ -62,6 +65,46 @@ var (
 type group struct {
 	*Backend
 	transports []*fakeTransport
+	endpoints  []*Endpoint
+	keeper     *keeper
+}
+
+// keeper hands out endpoints that a test has made, and makes those that it has not.
+type keeper struct {
+	mu    sync.Mutex
+	kept  map[string]*Endpoint
+	users map[string]int
+	reg   *metric.Registry
+}
+
+func newKeeper(endpoints ...*Endpoint) *keeper {
+	k := &keeper{kept: map[string]*Endpoint{}, users: map[string]int{}}
+	for _, ep := range endpoints {
+		k.kept[ep.address] = ep
+	}
+	return k
+}
+
+func (k *keeper) Acquire(backend string, o TransportOptions) (*Endpoint, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.kept[o.Address] == nil {
+		ep, err := NewEndpoint(backend, o, k.reg)
+		if err != nil {
+			return nil, err
+		}
+		k.kept[o.Address] = ep
+	}
+	k.users[o.Address]++
+	return k.kept[o.Address], nil
+}
+
+func (k *keeper) Release(ep *Endpoint) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.users[ep.address]--; k.users[ep.address] == 0 {
+		ep.Close()
+	}
 }
 
 // newGroup makes a backend with one endpoint for each answer. change may alter the defaults; without it the algorithm is round_robin, so that
@@ -77,13 +120,13 @@ func newGroup(t testing.TB, change func(*Options), answer ...func(*message.Excha
 		change(&o)
 	}
 	g := &group{}
-	var endpoints []*Endpoint
 	for i, a := range answer {
 		tr := &fakeTransport{answer: a}
 		g.transports = append(g.transports, tr)
-		endpoints = append(endpoints, newEndpoint(o.Name, o.Transport(i), tr, nil))
+		g.endpoints = append(g.endpoints, newEndpoint(o.Name, o.Transport(o.Endpoints[i].Address, ""), tr, nil))
 	}
-	b, err := New(o, endpoints, nil)
+	g.keeper = newKeeper(g.endpoints...)
+	b, err := New(o, g.keeper, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,5 +168,8 @@ func (g *group) send(method string) (*message.Failure, *message.Exchange) {
 	return failure, x
 }
 
-// pass moves the clock of a synctest bubble.
-func pass(d time.Duration) { <-time.NewTimer(d).C }
+// pass moves the clock of a synctest bubble, and waits until what happens then has happened.
+func pass(d time.Duration) {
+	<-time.NewTimer(d).C
+	synctest.Wait()
+}

@@ -16,6 +16,8 @@ type Flight struct {
 	Shard metric.Shard
 
 	backend  *Backend
+	choice   *choice   // that the last pick was made from
+	own      int       // slot that the client's session cookie names, or -1
 	endpoint *Endpoint // that is answering; nil without an answer
 	judged   bool      // the answer's status was held against the endpoint
 	retrying bool      // the try under way is a retry
@@ -52,17 +54,16 @@ func (b *Backend) Do(x *message.Exchange, f *Flight) *message.Failure {
 	if x.Deadline != 0 && x.Deadline-now < minTryTime {
 		return f.end(x, &noTime)
 	}
-	slot := b.pick(b.current(now), f, -1)
-	if slot < 0 {
-		return f.end(x, &noEndpoint)
+	b.read(x, f)
+	slot, refused := b.reserve(x, f, now, -1)
+	if refused != nil {
+		return f.end(x, refused)
 	}
 	for {
-		ep := b.endpoints[slot]
+		ep := f.choice.slots[slot]
 		failure := b.try(x, f, ep, now)
 		if failure == nil && !b.retry.onStatus(x.Response.Status) {
-			b.settle(f, true)
-			f.body.commit(x.Request.Pumping)
-			return nil
+			return b.accept(x, f, slot, true)
 		}
 		now = message.Now()
 		if failure != nil {
@@ -70,11 +71,10 @@ func (b *Backend) Do(x *message.Exchange, f *Flight) *message.Failure {
 		}
 		next := b.next(x, f, slot, failure, now)
 		if next < 0 {
-			b.settle(f, false)
 			if failure == nil {
-				f.body.commit(x.Request.Pumping)
-				return nil
+				return b.accept(x, f, slot, false)
 			}
+			b.settle(f, false)
 			return f.end(x, failure)
 		}
 		if failure == nil {
@@ -85,9 +85,49 @@ func (b *Backend) Do(x *message.Exchange, f *Flight) *message.Failure {
 	}
 }
 
+// accept takes the answer of an endpoint for the client. saved says that a retry, if it was one, has helped.
+func (b *Backend) accept(x *message.Exchange, f *Flight, slot int, saved bool) *message.Failure {
+	b.settle(f, saved)
+	f.body.commit(x.Request.Pumping)
+	if b.session != nil {
+		b.session.answer(x, f.choice, slot, f.own)
+	}
+	return nil
+}
+
+// read takes from the request what its endpoint is picked by.
+func (b *Backend) read(x *message.Exchange, f *Flight) {
+	f.own, f.query.Keyed = -1, false
+	if b.session != nil {
+		f.own = b.session.slotOf(b.current(), x)
+	}
+	if b.options.Key != nil {
+		if key, ok := b.options.Key.Append(x.Scratch(), x); ok {
+			f.query.Hash, f.query.Keyed = balance.Hash(key), true
+		}
+	}
+}
+
+// reserve picks an endpoint and counts the request in flight there. last is the slot of the try before, or -1. A failure says that there is
+// none.
+func (b *Backend) reserve(_ *message.Exchange, f *Flight, now int64, last int) (int, *message.Failure) {
+	c := b.current()
+	f.choice = c
+	f.query.Now = now
+	slot := b.pick(c, f, last)
+	if slot < 0 {
+		return -1, &noEndpoint
+	}
+	c.slots[slot].load.Begin()
+	return slot, nil
+}
+
 // pick chooses an endpoint that was not tried; if all were, any but the last; if there is no other, that. -1 means that there is none.
 func (b *Backend) pick(c *choice, f *Flight, last int) int {
 	tried := &f.query.Tried
+	if f.own >= 0 && tried.Empty() && c.keeps(f.own, f.query.Now) {
+		return f.own
+	}
 	f.query.Random = rand.Uint64()
 	slot := c.picker.Pick(&f.query)
 	if slot < 0 && !tried.Empty() {
@@ -101,9 +141,17 @@ func (b *Backend) pick(c *choice, f *Flight, last int) int {
 	return slot
 }
 
-// try sends the exchange to one endpoint, at the moment now.
+// keeps reports whether the endpoint of a slot still serves the clients whose session is there: one that is drained does.
+func (c *choice) keeps(slot int, now int64) bool {
+	if slot >= len(c.slots) || c.slots[slot] == nil {
+		return false
+	}
+	ep := c.slots[slot]
+	return ep.usable(now) && ep.state() != StateMaint
+}
+
+// try sends the exchange to one endpoint, at the moment now. The request is counted in flight there already; after a failure it no longer is.
 func (b *Backend) try(x *message.Exchange, f *Flight, ep *Endpoint, now int64) *message.Failure {
-	ep.load.Begin()
 	ep.metrics.requests.Inc(f.Shard)
 	o, t := &x.Outcome, &x.Times
 	o.Attempts++
@@ -130,12 +178,23 @@ func (b *Backend) try(x *message.Exchange, f *Flight, ep *Endpoint, now int64) *
 	if t.FirstByte == 0 {
 		t.FirstByte = message.Now()
 	}
-	b.metrics.duration.Observe(f.Shard, time.Duration(t.FirstByte-now))
+	took := t.FirstByte - now
+	b.metrics.duration.Observe(f.Shard, time.Duration(took))
 	if i := failingStatus(x.Response.Status); i >= 0 {
 		f.judged = true
+		b.penalise(ep, t.FirstByte, took)
 		b.failed(ep, f.Shard, kindOfStatus(i), false, t.FirstByte)
+	} else if b.timed {
+		ep.load.Observe(t.FirstByte, took)
 	}
 	return nil
+}
+
+// penalise tells an algorithm that goes by latency of a failure: it is never a fast answer, however soon it came.
+func (b *Backend) penalise(ep *Endpoint, now, took int64) {
+	if b.timed {
+		ep.load.Penalize(now, took)
+	}
 }
 
 // blame gives a failure its final reason and holds it against the endpoint, if it is the endpoint's.
@@ -158,6 +217,7 @@ func (b *Backend) blame(x *message.Exchange, f *Flight, ep *Endpoint, failure *m
 		failure, kind = &f.failure, kindOf(message.UpstreamTimeoutPerTry)
 	}
 	if fair {
+		b.penalise(ep, now, now-f.call.Begun)
 		b.failed(ep, f.Shard, kind, failure.Stage == message.StageConnect, now)
 	}
 	return failure
@@ -177,15 +237,12 @@ func (b *Backend) next(x *message.Exchange, f *Flight, slot int, failure *messag
 	if v == replay {
 		f.replayed, f.call.Fresh = true, true
 		b.metrics.replayed.Inc(f.Shard)
+		f.choice.slots[slot].load.Begin()
 		return slot
 	}
 	// The request itself is in flight as well, between two tries.
 	b.settle(f, false)
 	f.query.Tried.Add(slot)
-	other := b.pick(b.current(now), f, slot)
-	if other < 0 {
-		return -1
-	}
 	// The budget keeps retries from multiplying the work of the endpoints. One of which nothing was sent makes no work twice; charging it
 	// would only fail the requests that a stopped endpoint had been picked for, all at once, before anyone knew that it had stopped.
 	if failure == nil || failure.Retry != message.RetryUnsent {
@@ -194,6 +251,14 @@ func (b *Backend) next(x *message.Exchange, f *Flight, slot int, failure *messag
 			return -1
 		}
 		f.charged = true
+	}
+	other, refused := b.reserve(x, f, now, slot)
+	if refused != nil {
+		if f.charged {
+			f.charged = false
+			b.budget.give()
+		}
+		return -1
 	}
 	f.retrying = true
 	f.retries++
@@ -266,7 +331,7 @@ func (f *Flight) Finish(x *message.Exchange) {
 			ep.succeeded()
 		}
 	}
-	f.backend, f.endpoint = nil, nil
+	f.backend, f.choice, f.endpoint = nil, nil, nil
 	f.judged, f.replayed, f.retries = false, false, 0
 	f.query.Tried.Reset()
 	f.call = Call{}

@@ -35,6 +35,7 @@ func (ep *Endpoint) checked(err error, rise, fall int, now int64) bool {
 		ep.refused.Store(0)
 		if ep.down.Load() && (first || r.passes >= rise) {
 			ep.down.Store(false)
+			ep.since.Store(now)
 			return true
 		}
 		return false
@@ -75,34 +76,36 @@ func (ep *Endpoint) lastCheck() checkRecord {
 	return ep.record
 }
 
-// startChecks starts a goroutine for each endpoint; Close ends and joins them.
-func (b *Backend) startChecks() {
-	//house:allow call checks run beside the requests; their context ends dials and reads at once when the backend is closed
-	ctx, cancel := context.WithCancel(context.Background())
-	b.stopChecks = cancel
-	pending := int64(0)
-	first := make([]bool, len(b.endpoints))
-	for i, ep := range b.endpoints {
-		if first[i] = !ep.lastCheck().known; first[i] {
-			pending++
-		}
+// startCheck starts a goroutine that watches over the endpoint of a slot; Close ends and joins it. The caller holds mu.
+func (b *Backend) startCheck(slot int) {
+	e := &b.roster[slot]
+	ep := e.ep
+	//house:allow call an endpoint that goes ends its own check only
+	ctx, cancel := context.WithCancel(b.checks)
+	e.stop = cancel
+	first := !ep.lastCheck().known
+	waits := first && b.pending > 0
+	if waits {
+		b.pending++
 	}
-	b.firstRound.Store(pending)
-	if pending == 0 {
-		close(b.ready)
+	// The first round is spread over the interval like the others, but a new endpoint does not wait long for its first check.
+	wait := time.Duration(rand.Float64() * float64(b.options.Check.Interval))
+	if first {
+		wait = min(wait/10, maxFirstWait)
 	}
-	for i, ep := range b.endpoints {
-		// The first round is spread over the interval like the others, but a new endpoint does not wait long for its first check.
-		wait := time.Duration(rand.Float64() * float64(b.options.Check.Interval))
-		if first[i] {
-			wait = min(wait/10, maxFirstWait)
-		}
-		b.checkers.Go(func() { b.watchOver(ctx, ep, wait, first[i]) })
-	}
+	b.checkers.Go(func() {
+		b.watchOver(ctx, ep, wait, func() {
+			if waits && b.checks.Err() == nil { // a backend that is closed becomes ready no more
+				waits = false
+				b.settled()
+			}
+		})
+	})
 }
 
-// watchOver checks one endpoint, first after wait and then at every interval, until ctx ends.
-func (b *Backend) watchOver(ctx context.Context, ep *Endpoint, wait time.Duration, first bool) {
+// watchOver checks one endpoint, first after wait and then at every interval, until ctx ends. It calls checked after each, and at its own end.
+func (b *Backend) watchOver(ctx context.Context, ep *Endpoint, wait time.Duration, checked func()) {
+	defer checked()
 	o := b.options.Check
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -126,14 +129,20 @@ func (b *Backend) watchOver(ctx context.Context, ep *Endpoint, wait time.Duratio
 		if ep.checked(err, o.Rise, o.Fall, message.Now()) {
 			ep.changed()
 		}
-		if first {
-			first = false
-			if b.firstRound.Add(-1) == 0 {
-				close(b.ready)
-			}
+		checked()
+		interval := o.Interval
+		if o.DownInterval > 0 && !ep.settledUp() {
+			interval = min(interval, o.DownInterval)
 		}
-		timer.Reset(jittered(o.Interval, o.Jitter))
+		timer.Reset(jittered(interval, o.Jitter))
 	}
+}
+
+// settledUp reports whether the endpoint is up and its last check has passed.
+func (ep *Endpoint) settledUp() bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return !ep.down.Load() && ep.record.fails == 0
 }
 
 // jittered varies d by the share to both sides, so that checks of many endpoints by many proxies do not fall into step.

@@ -275,7 +275,7 @@ func (g *group) next(t testing.TB, change func(*Options)) *Backend {
 	o := g.options
 	o.Endpoints = append([]EndpointOptions(nil), o.Endpoints...)
 	change(&o)
-	b, err := New(o, g.endpoints, nil)
+	b, err := New(o, g.keeper, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -117,16 +117,7 @@ func overHTTP1(t testing.TB, change func(*Options), addresses ...string) *Backen
 	if change != nil {
 		change(&o)
 	}
-	var endpoints []*Endpoint
-	for i := range o.Endpoints {
-		ep, err := NewEndpoint(o.Name, o.Transport(i), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(ep.Close)
-		endpoints = append(endpoints, ep)
-	}
-	b, err := New(o, endpoints, nil)
+	b, err := New(o, newKeeper(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

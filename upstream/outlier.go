@@ -41,8 +41,8 @@ func (b *Backend) failed(ep *Endpoint, shard metric.Shard, kind int, connecting 
 		return
 	}
 	if b.eject(ep, shard, now) {
-		b.refresh(now) // in case this generation is not live any more
-		ep.changed()
+		b.refreshBeside(now) // in case this generation is not live
+		ep.changedBeside(b)
 	}
 }
 
@@ -68,14 +68,15 @@ func (b *Backend) eject(ep *Endpoint, shard metric.Shard, now int64) bool {
 // another endpoint is left that is usable.
 func (b *Backend) spare(ep *Endpoint, now int64) bool {
 	total, ejected, others := 0, 0, 0
-	for i, e := range b.endpoints {
-		if b.options.Endpoints[i].Weight == 0 {
+	for i := range b.roster {
+		e := &b.roster[i]
+		if e.ep == nil || e.effectiveWeight() == 0 {
 			continue
 		}
 		total++
-		if e.ejectedFor(now) > 0 {
+		if e.ep.ejectedFor(now) > 0 {
 			ejected++
-		} else if e != ep && b.well(e) {
+		} else if e.ep != ep && b.well(e.ep) {
 			others++
 		}
 	}

@@ -241,21 +241,6 @@ func TestEjectionOff(t *testing.T) {
 	}
 }
 
-func TestPanics(t *testing.T) {
-	for _, test := range []struct {
-		down, total int
-		share       float64
-		want        bool
-	}{
-		{0, 2, 0.5, false}, {1, 2, 0.5, false}, {2, 2, 0.5, true}, {1, 3, 0.5, false}, {2, 3, 0.5, true}, {2, 4, 0.5, false}, {3, 4, 0.5, true},
-		{1, 1, 0.5, true}, {1, 1, 1, true}, {9, 10, 1, false}, {10, 10, 1, true}, {1, 10, 0.05, true}, {5, 5, 0, false}, {0, 0, 0.5, false}, {0, 5, 0.1, false},
-	} {
-		if got := panics(test.down, test.total, test.share); got != test.want {
-			t.Errorf("%d of %d down, panic at %v: %v, want %v", test.down, test.total, test.share, got, test.want)
-		}
-	}
-}
-
 // TestPanic: with too many down all are used; with panic off nothing is answered when all are down; with no endpoint nothing ever is.
 func TestPanic(t *testing.T) {
 	check := &CheckOptions{Kind: "tcp", Interval: time.Hour, Timeout: time.Second, Rise: 1, Fall: 1}

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -10,8 +11,9 @@ import (
 type Status struct {
 	Name      string
 	Algorithm string
-	Usable    int  // endpoints that are neither down nor ejected
-	Panic     bool // all endpoints are used, well or not
+	Usable    int       // endpoints that are neither down nor ejected
+	Panic     bool      // endpoints are used that are not well
+	Shares    []float64 // of the requests, by level of priority
 	InFlight  int64
 	Endpoints []EndpointStatus
 
@@ -26,9 +28,13 @@ type Status struct {
 // EndpointStatus is an endpoint as it stands at one moment.
 type EndpointStatus struct {
 	Address    string
-	Weight     int
+	Host       string // name it was found under; "" for an address of the configuration
+	Weight     int    // of the configuration, or found
+	Priority   int
+	Override   *Override     // what an operator has set; nil for nothing
 	Healthy    bool          // active checks have nothing against it
 	EjectedFor time.Duration // how much longer it is left out for its failures; 0 if it is not
+	Ejections  int           // in a row
 	InFlight   int64
 	Requests   uint64
 	Failures   uint64
@@ -40,11 +46,10 @@ type EndpointStatus struct {
 // Snapshot returns the backend as it stands. It is for people and tests, not for every request.
 func (b *Backend) Snapshot() Status {
 	now := message.Now()
-	c := b.current(now)
+	c := b.current()
 	s := Status{
 		Name: b.options.Name, Algorithm: b.options.Algorithm,
-		Usable: c.usable, Panic: c.panics, InFlight: b.inFlight(),
-		Endpoints:     make([]EndpointStatus, len(b.endpoints)),
+		Usable: c.usable, Panic: c.panics, Shares: c.shares, InFlight: b.inFlight(),
 		RetriesSaved:  b.metrics.saved.Value(),
 		RetriesDenied: b.metrics.exhausted.Value(),
 		Replays:       b.metrics.replayed.Value(),
@@ -52,18 +57,40 @@ func (b *Backend) Snapshot() Status {
 		BodiesDropped: b.store.dropped.Load(),
 	}
 	s.Retries = s.RetriesSaved + b.metrics.lost.Value()
-	for i, ep := range b.endpoints {
-		check := ep.lastCheck()
-		e := EndpointStatus{
-			Address: ep.address, Weight: b.options.Endpoints[i].Weight,
-			Healthy: b.well(ep), EjectedFor: ep.ejectedFor(now),
-			InFlight: ep.load.InFlight(), Requests: ep.metrics.requests.Value(), Failures: ep.failures.Load(),
-			Checked: check.known, CheckFault: check.fault,
+	b.mu.Lock()
+	roster := slices.Clone(b.roster)
+	b.mu.Unlock()
+	for i := range roster {
+		if roster[i].ep != nil {
+			s.Endpoints = append(s.Endpoints, b.endpointStatus(&roster[i], now))
 		}
-		if check.known {
-			e.CheckedAt = message.WallTime(check.at)
-		}
-		s.Endpoints[i] = e
 	}
 	return s
+}
+
+func (b *Backend) endpointStatus(e *entry, now int64) EndpointStatus {
+	ep := e.ep
+	check := ep.lastCheck()
+	s := EndpointStatus{
+		Address: ep.address, Host: e.host, Weight: e.weight, Priority: e.priority, Override: ep.Override(),
+		Healthy: b.well(ep), EjectedFor: ep.ejectedFor(now), Ejections: int(ep.ejections.Load()),
+		InFlight: ep.load.InFlight(), Requests: ep.metrics.requests.Value(), Failures: ep.failures.Load(),
+		Checked: check.known, CheckFault: check.fault,
+	}
+	if check.known {
+		s.CheckedAt = message.WallTime(check.at)
+	}
+	return s
+}
+
+// Endpoint returns the endpoint at an address, or nil.
+func (b *Backend) Endpoint(address string) *Endpoint {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.roster {
+		if ep := b.roster[i].ep; ep != nil && ep.address == address {
+			return ep
+		}
+	}
+	return nil
 }

@@ -31,6 +31,9 @@ type TransportOptions struct {
 	Progress time.Duration // bounds the time without a byte in a running exchange
 	MaxIdle  int
 
+	Secure bool       // TLS says how
+	TLS    TLSOptions // its ServerName is set
+
 	MaxHeader      int // bytes of the head of an answer
 	MaxHeaderCount int // fields of the head of an answer
 }
