@@ -7,6 +7,7 @@ import (
 	"net/http/pprof"
 
 	"github.com/sluice-gateway/sluice/metric"
+	"github.com/sluice-gateway/sluice/upstream"
 )
 
 // Source is what the handlers show.
@@ -14,6 +15,12 @@ type Source struct {
 	Metrics  *metric.Registry
 	Ready    func() bool // the configuration is live and the first health round is done
 	Draining func() bool // the program is ending
+
+	Backends func() []upstream.Status // in the order of the configuration
+	Routes   func() []Route           // in the order of the configuration
+	// Override sets what change makes of what is set of an endpoint against the configuration, where nil is nothing, if ok says so afterwards. It
+	// returns ErrUnknown if there is no such endpoint.
+	Override func(backend, address string, change func(upstream.Override) *upstream.Override, ok func() bool) error
 }
 
 // NewHandler returns the handler of the admin listener:
@@ -22,6 +29,11 @@ type Source struct {
 //	/readyz        200 when it should get traffic, else 503
 //	/metrics       the metrics in the text format of Prometheus
 //	/debug/pprof/  profiles of the Go runtime
+//
+//	GET   /backends                          all backends and endpoints as they stand
+//	GET   /backends/NAME                     one of them
+//	PATCH /backends/NAME/endpoints/ADDRESS   sets {"state": "ready" | "drain" | "maint", "weight": N}
+//	GET   /routes                            what the configuration says
 func NewHandler(s Source) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -32,6 +44,10 @@ func NewHandler(s Source) http.Handler {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 		_, _ = s.Metrics.WriteTo(w) // a scraper that leaves is its own affair
 	})
+	mux.HandleFunc("GET /backends", s.backends)
+	mux.HandleFunc("GET /backends/{name}", s.backend)
+	mux.HandleFunc("PATCH /backends/{name}/endpoints/{address}", s.patch)
+	mux.HandleFunc("GET /routes", s.routes)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -65,7 +81,9 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-func answer(w http.ResponseWriter, status int, body map[string]any) {
+func answer(w http.ResponseWriter, status int, body map[string]any) { answerJSON(w, status, body) }
+
+func answerJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the client has left

@@ -1,9 +1,6 @@
 package balance
 
-import (
-	"math/bits"
-	"sync/atomic"
-)
+import "math/bits"
 
 // Picker picks one endpoint of a fixed set. It is safe for any number of goroutines.
 type Picker interface {
@@ -22,12 +19,21 @@ type Member struct {
 	Weight uint32
 	// Load is what is known of the endpoint's work. It outlives the picker.
 	Load *Load
+	// ID names the endpoint for hash algorithms, which place it by this and not by Slot or by its place in the list: its address, for
+	// one. The same in every process, and different for each member. Where it is empty, Slot stands for it.
+	ID string
 }
 
 // Query is what an algorithm may know of a request.
 type Query struct {
 	// Random is uniform over all values and fresh for each pick.
 	Random uint64
+	// Hash is the request's key by the function Hash, if Keyed. Only hash algorithms look at it.
+	Hash uint64
+	// Keyed says that the request has a key. Hash algorithms place a request without one at random by weight.
+	Keyed bool
+	// Now is the moment in nanoseconds of a monotonic clock, the one that Load.Observe gets. Only least_latency looks at it.
+	Now int64
 	// Tried are the slots that have failed this request already.
 	Tried Tried
 }
@@ -63,24 +69,6 @@ func (t *Tried) Empty() bool { return t.n == 0 }
 
 // Reset empties the set.
 func (t *Tried) Reset() { t.n = 0 }
-
-// Load is the work of one endpoint as it stands now. It belongs to the endpoint, lives as long
-// as that, and is safe for any number of goroutines. It has a cache line of its own, because
-// every request writes to it. The zero value is an idle endpoint.
-type Load struct {
-	_        [64]byte
-	inFlight atomic.Int64
-	_        [56]byte
-}
-
-// Begin counts one more request in flight.
-func (l *Load) Begin() { l.inFlight.Add(1) }
-
-// End takes one request in flight back.
-func (l *Load) End() { l.inFlight.Add(-1) }
-
-// InFlight returns the number of requests in flight.
-func (l *Load) InFlight() int64 { return l.inFlight.Load() }
 
 // none picks nothing: a set without members of any weight.
 type none struct{}

@@ -15,7 +15,7 @@ import (
 func set(weights ...uint32) []Member {
 	members := make([]Member, len(weights))
 	for i, w := range weights {
-		members[i] = Member{Slot: 10 * i, Weight: w, Load: new(Load)}
+		members[i] = Member{Slot: 10 * i, Weight: w, Load: new(Load), ID: fmt.Sprintf("10.0.%d.%d:8080", i>>8, i&255)}
 	}
 	return members
 }
@@ -24,7 +24,7 @@ func equal(n int) []uint32 { return slices.Repeat([]uint32{1}, n) }
 
 func mustNew(t testing.TB, algorithm string, members []Member) Picker {
 	t.Helper()
-	p, err := New(algorithm, members, 0)
+	p, err := New(Options{Algorithm: algorithm}, members)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestNamesAreSortedAndKnown(t *testing.T) {
 }
 
 func TestUnknownAlgorithm(t *testing.T) {
-	_, err := New("least", set(1), 0)
+	_, err := New(Options{Algorithm: "least"}, set(1))
 	if err == nil || !strings.Contains(err.Error(), "round_robin") {
 		t.Errorf("got %v: want an error that lists the algorithms", err)
 	}
@@ -111,7 +111,7 @@ func TestSmoothOrderIsNGINXs(t *testing.T) {
 }
 
 func TestRoundRobinStart(t *testing.T) {
-	p, err := New("round_robin", set(1, 1, 1), 7)
+	p, err := New(Options{Algorithm: "round_robin", Start: 7}, set(1, 1, 1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,22 +1,35 @@
 package balance
 
-// exactUpTo is the number of members up to which least_request looks at all of them.
-const exactUpTo = 8
+const (
+	// exactRequests is the number of members up to which least_request looks at all of them.
+	exactRequests = 8
+	// exactConnections is the same for least_connections. Connections last, and so do the mistakes in placing them; and there are fewer of
+	// them, so that a longer look at each costs little.
+	exactConnections = 32
+)
 
-// leastRequest takes the endpoint with the least (in flight + 1) / weight: of all of them up to
-// eight, of two drawn by weight beyond that (Mitzenmacher, The Power of Two Choices in Randomized
+// leastRequest takes the endpoint with the least (in flight + 1) / weight: of all of them up to a
+// number of members, of two drawn by weight beyond that (Mitzenmacher, The Power of Two Choices in Randomized
 // Load Balancing, 2001). Endpoints that are equal are drawn by weight, never by their place in
 // the list. While none of those looked at has work, they count as equal too: an idle backend
 // spreads its requests by weight instead of giving all to the heaviest endpoint.
-type leastRequest struct{ weighted }
+type leastRequest struct {
+	weighted
+	exact bool
+}
 
-func newLeastRequest(members []Member, _ uint64) Picker {
-	return &leastRequest{newWeighted(members)}
+func newLeastRequest(members []Member, _ *Options) Picker {
+	return &leastRequest{newWeighted(members), len(members) <= exactRequests}
+}
+
+// newLeastConnections is least_request for what is in flight for long.
+func newLeastConnections(members []Member, _ *Options) Picker {
+	return &leastRequest{newWeighted(members), len(members) <= exactConnections}
 }
 
 func (l *leastRequest) Pick(q *Query) int {
 	i := -1
-	if len(l.members) <= exactUpTo {
+	if l.exact {
 		i = l.least(q)
 	} else {
 		i = l.ofTwo(q)
@@ -29,42 +42,36 @@ func (l *leastRequest) Pick(q *Query) int {
 
 // least looks at every member that was not tried.
 func (l *leastRequest) least(q *Query) int {
-	var loads [exactUpTo]uint64 // in flight + 1, 0 for those tried
-	idle := true
-	for i := range l.members {
-		m := &l.members[i]
-		if q.Tried.Empty() || !q.Tried.Has(m.Slot) {
-			loads[i] = load(m)
-			idle = idle && loads[i] == 1
-		}
-	}
-	if idle {
-		return l.drawUntried(q)
-	}
-	best := -1
-	var ties uint64 // weight of all that are as good as best
+	best, idle := -1, true
+	var least, weight uint64 // of best
+	var ties uint64          // weight of all that are as good as best
 	random := q.Random
 	for i := range l.members {
-		if loads[i] == 0 {
+		m := &l.members[i]
+		if !q.Tried.Empty() && q.Tried.Has(m.Slot) {
 			continue
 		}
-		weight := uint64(l.members[i].Weight)
+		n, w := load(m), uint64(m.Weight)
+		idle = idle && n == 1
 		if best >= 0 {
-			a, b := loads[i]*uint64(l.members[best].Weight), loads[best]*weight
+			a, b := n*weight, least*w
 			if a > b {
 				continue
 			}
 			if a == b {
 				// Reservoir sampling: each of the equal ones is taken in proportion to its weight.
-				ties += weight
+				ties += w
 				random = next(random)
-				if below(random, ties) < weight {
-					best = i
+				if below(random, ties) < w {
+					best, least, weight = i, n, w
 				}
 				continue
 			}
 		}
-		best, ties = i, weight
+		best, least, weight, ties = i, n, w, w
+	}
+	if idle {
+		return l.drawUntried(q)
 	}
 	return best
 }
@@ -89,29 +96,6 @@ func (l *leastRequest) ofTwo(q *Query) int {
 		return second
 	}
 	return first
-}
-
-// other draws a member that is not first and was not tried, or -1 if there is none. After a few
-// draws that fall on first, because it has most of the weight, it takes any other.
-func (l *leastRequest) other(q *Query, first int) int {
-	random := q.Random
-	for range 4 {
-		random = next(random)
-		if i := l.draw(random); i != first && (q.Tried.Empty() || !q.Tried.Has(l.members[i].Slot)) {
-			return i
-		}
-	}
-	n := len(l.members)
-	i := int(below(next(random), uint64(n)))
-	for range n {
-		if i != first && !q.Tried.Has(l.members[i].Slot) {
-			return i
-		}
-		if i++; i == n {
-			i = 0
-		}
-	}
-	return -1
 }
 
 // load is the member's work if it gets the request. A count below zero cannot come from pairs of

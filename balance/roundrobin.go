@@ -21,9 +21,9 @@ type roundRobin struct {
 	members []Member
 }
 
-func newRoundRobin(members []Member, start uint64) Picker {
+func newRoundRobin(members []Member, o *Options) Picker {
 	r := &roundRobin{members: members, order: newOrder(members)}
-	r.turn.Store(start % uint64(len(r.order)))
+	r.turn.Store(o.Start % uint64(len(r.order)))
 	return r
 }
 

@@ -111,6 +111,29 @@ func (w *weighted) scan(q *Query) int {
 	return -1
 }
 
+// other draws a member that is not first and was not tried, or -1 if there is none. After a few
+// draws that fall on first, because it has most of the weight, it takes any other.
+func (w *weighted) other(q *Query, first int) int {
+	random := q.Random
+	for range 4 {
+		random = next(random)
+		if i := w.draw(random); i != first && (q.Tried.Empty() || !q.Tried.Has(w.members[i].Slot)) {
+			return i
+		}
+	}
+	n := len(w.members)
+	i := int(below(next(random), uint64(n)))
+	for range n {
+		if i != first && !q.Tried.Has(w.members[i].Slot) {
+			return i
+		}
+		if i++; i == n {
+			i = 0
+		}
+	}
+	return -1
+}
+
 // untriedFrom returns the index of the first member from a random place on that was not tried, or
 // -1 if all were. At most MaxTried members were, so the search is short.
 func untriedFrom(members []Member, q *Query, random uint64) int {

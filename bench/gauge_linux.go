@@ -22,7 +22,7 @@ type gauge struct {
 
 func (s *suite) newGauge(u *setup) (*gauge, error) {
 	pids, err := u.process.Tree()
-	return &gauge{cpu: s.proxyCPU, pids: pids, ours: []int{os.Getpid(), u.origin.process.PID()}}, err
+	return &gauge{cpu: s.proxyCPU, pids: pids, ours: []int{os.Getpid(), u.origin.PID()}}, err
 }
 
 func (g *gauge) begin() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/sluice-gateway/sluice/balance"
 	"github.com/sluice-gateway/sluice/bench/peer"
 	"github.com/sluice-gateway/sluice/bench/report"
 )
@@ -18,17 +19,26 @@ const (
 	rowIdle      = "idle"
 	rowHandshake = "handshake"
 	rowTLS       = "tls"
+
+	rowTCPBulk     = "tcp-bulk"
+	rowTCPExchange = "tcp-rr"
+	rowTCPConnect  = "tcp-connections"
+	rowUDP         = "udp"
+	rowPick        = "pick"
 )
 
 // rowNames lists the rows in the order in which they are measured. The order binds: half needs the rate that small finds.
 func rowNames() []string {
-	return []string{rowSmall, rowKilobyte, rowHalf, rowRoutes, rowReload, rowIdle, rowHandshake, rowTLS}
+	return append([]string{rowSmall, rowKilobyte, rowHalf, rowRoutes, rowReload, rowIdle, rowHandshake, rowTLS}, append(relayRows(), rowPick)...)
 }
+
+// relayRows lists the rows that measure the layer 4 listeners.
+func relayRows() []string { return []string{rowTCPBulk, rowTCPExchange, rowTCPConnect, rowUDP} }
 
 // listRows prints the rows with what they measure.
 func listRows(w io.Writer) {
 	for _, name := range rowNames() {
-		fmt.Fprintf(w, "%-10s %s\n", name, rowTitle(name))
+		fmt.Fprintf(w, "%-15s %s\n", name, rowTitle(name))
 	}
 }
 
@@ -50,6 +60,16 @@ func rowTitle(name string) string {
 		return "full TLS 1.3 handshakes, one request each"
 	case rowTLS:
 		return "128-byte answers over kept-alive TLS 1.3"
+	case rowTCPBulk:
+		return "large transfers through a TCP listener, endpoint to client and client to endpoint"
+	case rowTCPExchange:
+		return "128 bytes there and back over kept TCP connections, as fast as it goes"
+	case rowTCPConnect:
+		return "new TCP connections with one exchange of 128 bytes each"
+	case rowUDP:
+		return "UDP packets: few busy clients as fast as it goes, and a new session for each question"
+	case rowPick:
+		return "the cost of a pick among 1,000 endpoints, for every balancing algorithm (go test -bench)"
 	}
 	return ""
 }
@@ -73,7 +93,23 @@ const (
 	metricLive    = "live_ms"
 	metricMax     = "max_ms"
 	metricMemory  = "kib_per_connection"
+
+	metricDownCPU     = "down_cpu_ms_per_gb" // endpoint to client; a GB is 10⁹ bytes
+	metricDownRate    = "down_gb_per_second"
+	metricUpCPU       = "up_cpu_ms_per_gb" // client to endpoint
+	metricUpRate      = "up_gb_per_second"
+	metricPackets     = "packets_per_cpu_second" // both directions count: a question and its answer are two
+	metricPacketRate  = "packets_per_second"
+	metricSessions    = "session_packets_per_cpu_second"
+	metricSessionCPU  = "session_cpu_us"
+	metricSessionP50  = "session_p50_us"
+	metricSessionP99  = "session_p99_us"
+	metricLost        = "lost" // share of the datagrams without an answer, 0…1, of both regimes the worse
+	metricAllocations = "most_allocations"
 )
+
+// metricPick is the time of a pick by an algorithm, in nanoseconds.
+func metricPick(algorithm string) string { return algorithm + "_ns" }
 
 // tableLines are the lines of the table with the targets that the project has set itself.
 func tableLines(o options) []report.Line {
@@ -89,7 +125,7 @@ func tableLines(o options) []report.Line {
 			report.Line{Row: size.row, Metric: metricP99, Title: size.title + ": p99 at that rate", Unit: "µs", Decimals: 0},
 		)
 	}
-	return append(lines,
+	lines = append(lines,
 		report.Line{Row: rowHalf, Metric: metricP50, Title: "half of NGINX's top rate: p50", Unit: "µs", Decimals: 0},
 		report.Line{Row: rowHalf, Metric: metricP99, Title: "half of NGINX's top rate: p99", Unit: "µs", Decimals: 0,
 			Targets: []report.Target{{Against: nginx, Max: 1.2}}},
@@ -109,7 +145,52 @@ func tableLines(o options) []report.Line {
 		report.Line{Row: rowHandshake, Metric: metricRate, Title: "full TLS 1.3 handshakes/s", Decimals: 0},
 		report.Line{Row: rowTLS, Metric: metricCPU, Title: "128 B over TLS 1.3, kept alive: CPU per request", Unit: "µs", Decimals: 1},
 	)
+	lines = append(lines, relayLines()...)
+	return append(lines, pickLines()...)
 }
+
+// relayLines are the lines of the layer 4 rows.
+func relayLines() []report.Line {
+	nginx, haproxy := string(peer.NGINX), string(peer.HAProxy)
+	asHAProxy := []report.Target{{Against: haproxy, Max: 1.1}}
+	questions := groupThousands(questionRate)
+	return []report.Line{
+		{Row: rowTCPBulk, Metric: metricDownCPU, Title: "TCP, endpoint to client: CPU per GB", Unit: "ms", Decimals: 0, Targets: asHAProxy},
+		{Row: rowTCPBulk, Metric: metricDownRate, Title: "TCP, endpoint to client: GB/s", Decimals: 2},
+		{Row: rowTCPBulk, Metric: metricUpCPU, Title: "TCP, client to endpoint: CPU per GB", Unit: "ms", Decimals: 0, Targets: asHAProxy},
+		{Row: rowTCPBulk, Metric: metricUpRate, Title: "TCP, client to endpoint: GB/s", Decimals: 2},
+		{Row: rowTCPExchange, Metric: metricCPU, Title: "TCP, 128 B there and back: CPU per exchange", Unit: "µs", Decimals: 1, Targets: asHAProxy},
+		{Row: rowTCPExchange, Metric: metricRate, Title: "TCP, 128 B there and back: exchanges/s on one core", Decimals: 0},
+		{Row: rowTCPExchange, Metric: metricP50, Title: "TCP, 128 B there and back: p50 at that rate", Unit: "µs", Decimals: 0},
+		{Row: rowTCPExchange, Metric: metricP99, Title: "TCP, 128 B there and back: p99 at that rate", Unit: "µs", Decimals: 0},
+		{Row: rowTCPConnect, Metric: metricCPU, Title: "TCP, connection with one exchange: CPU", Unit: "µs", Decimals: 1},
+		{Row: rowTCPConnect, Metric: metricRate, Title: "TCP, connection with one exchange: connections/s", Decimals: 0},
+		{Row: rowUDP, Metric: metricPackets, Title: fmt.Sprintf("UDP, %d busy clients: packets per CPU second", packetClients), Decimals: 0,
+			Targets: []report.Target{{Against: nginx, Min: 1.5}}},
+		{Row: rowUDP, Metric: metricPacketRate, Title: fmt.Sprintf("UDP, %d busy clients: packets/s", packetClients), Decimals: 0},
+		{Row: rowUDP, Metric: metricP99, Title: fmt.Sprintf("UDP, %d busy clients: p99 at that rate", packetClients), Unit: "µs", Decimals: 0},
+		{Row: rowUDP, Metric: metricSessions, Title: "UDP, a session for each question: packets per CPU second", Decimals: 0},
+		{Row: rowUDP, Metric: metricSessionP99, Title: "UDP, a session for each question: p99 at " + questions + "/s", Unit: "µs", Decimals: 0},
+	}
+}
+
+// pickLines has a line for each balancing algorithm that there is.
+func pickLines() []report.Line {
+	var lines []report.Line
+	for _, name := range balance.Names() {
+		lines = append(lines, report.Line{Row: rowPick, Metric: metricPick(name), Title: "pick among 1,000 endpoints: " + name, Unit: "ns", Decimals: 0,
+			Targets: []report.Target{{Max: 100}}})
+	}
+	return append(lines, report.Line{Row: rowPick, Metric: metricAllocations, Title: "pick among 1,000 endpoints: allocations, the most of all", Decimals: 0,
+		Targets: []report.Target{{Max: 0, Worst: true}}})
+}
+
+// What loads the layer 4 rows.
+const (
+	messageSize   = 128
+	packetClients = 64
+	questionRate  = 5000 // sessions per second
+)
 
 func groupThousands(n int) string {
 	if n < 1000 {

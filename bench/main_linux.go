@@ -20,6 +20,9 @@ import (
 // originCommand is the sub-command that runs the backend: originCommand SIZE ADDRESS…
 const originCommand = "origin"
 
+// rawCommand is the sub-command that runs the endpoints of the layer 4 rows.
+const rawCommand = "raw"
+
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -37,6 +40,8 @@ func run(args []string) error {
 			return peer.Pin(args[1:])
 		case originCommand:
 			return runOrigin(ctx, args[1:])
+		case rawCommand:
+			return runRaw(ctx, args[1:])
 		case peer.ReverseProxyCommand:
 			return runReverseProxy(ctx, args[1:])
 		}
@@ -63,6 +68,23 @@ func runOrigin(ctx context.Context, args []string) error {
 		return fmt.Errorf("origin: size %q is not between 1 and 1048576", args[0])
 	}
 	return origin.Serve(ctx, args[1:], size)
+}
+
+func runRaw(ctx context.Context, args []string) error {
+	var c origin.Raw
+	f := flag.NewFlagSet(rawCommand, flag.ContinueOnError)
+	f.IntVar(&c.Message, "message", 0, "bytes of a message")
+	f.Int64Var(&c.Transfer, "transfer", 0, "bytes of a transfer")
+	for name, list := range map[string]*[]string{"echo": &c.Echo, "once": &c.Once, "source": &c.Source, "sink": &c.Sink, "packets": &c.Packets} {
+		f.Func(name, "address of this service, any number of times", func(address string) error {
+			*list = append(*list, address)
+			return nil
+		})
+	}
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	return origin.ServeRaw(ctx, c)
 }
 
 func runReverseProxy(ctx context.Context, args []string) error {

@@ -18,6 +18,7 @@ func TestParseOptions(t *testing.T) {
 		{"", ""},
 		{"-quick -only small,idle -peers sluice,nginx-log -cpus 0,1", ""},
 		{"-cpus 0,1,2", ""},
+		{"-only tcp-bulk,tcp-rr,tcp-connections,udp,pick", ""},
 		{"-only tiny", `"tiny" is not known`},
 		{"-peers apache", `"apache" is not known`},
 		{"-peers nginx,nginx", "twice"},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type row struct {
 
 // rows are all measurements, in the order of rowNames.
 func (s *suite) rows() []row {
+	tcp, udp := s.canRelay(peer.ProtocolTCP), s.canRelay(peer.ProtocolUDP)
 	return []row{
 		{name: rowSmall, measure: s.saturate(128), profile: s.profileOf(rowSmall, 128)},
 		{name: rowKilobyte, measure: s.saturate(1024), profile: s.profileOf(rowKilobyte, 1024)},
@@ -33,6 +35,11 @@ func (s *suite) rows() []row {
 		{name: rowIdle, measure: s.idleMemory},
 		{name: rowHandshake, measure: s.handshakes},
 		{name: rowTLS, measure: s.keptAliveTLS},
+		{name: rowTCPBulk, measure: s.tcpBulk, can: tcp, profile: s.profileOfRelay(s.bulk(false), s.bulk(true))},
+		{name: rowTCPExchange, measure: s.tcpExchanges(false), can: tcp, profile: s.profileOfRelay(s.exchanges(false))},
+		{name: rowTCPConnect, measure: s.tcpExchanges(true), can: tcp, profile: s.profileOfRelay(s.exchanges(true))},
+		{name: rowUDP, measure: s.udp, can: udp, profile: s.profileOfRelay(s.busyClients(), s.shortSessions())},
+		{name: rowPick, measure: s.pick, can: func(k peer.Kind) bool { return k == peer.Sluice }},
 	}
 }
 
@@ -85,25 +92,29 @@ func (s *suite) sample(ctx context.Context, r row, round int, kind peer.Kind) {
 
 // What a row's samples must keep to if its figures are to be taken at face value.
 const (
-	crowded   = 0.05 // share of the proxy's core that others may have
-	saturated = 0.9  // share of its core that a proxy uses when it is the slower side
-	kept      = 0.98 // share of the offered rate that is answered within the window
+	crowded   = 0.05  // share of the proxy's core that others may have
+	saturated = 0.9   // share of its core that a proxy uses when it is the slower side
+	complete  = 0.999 // share of the datagrams that are answered
+	kept      = 0.98  // share of the offered rate that is answered within the window
 )
 
 // remark notes under the table what a reader of the row's figures has to know.
 func (s *suite) remark(row string) {
-	var shared, unhurried, behind []string
+	var shared, unhurried, behind, leaky []string
 	for _, kind := range s.peers {
 		name := string(kind)
 		if s.report.Summary(row, name, metricForeign).Max > crowded {
 			shared = append(shared, name)
 		}
 		busy := s.report.Summary(row, name, metricBusy)
-		if (row == rowSmall || row == rowKilobyte) && busy.N > 0 && busy.Median < saturated {
+		if isFullSpeed(row) && busy.N > 0 && busy.Median < saturated {
 			unhurried = append(unhurried, name)
 		}
 		if offered := s.report.Summary(row, name, metricOffered); s.report.Summary(row, name, metricRate).Min < kept*offered.Min {
 			behind = append(behind, name)
+		}
+		if s.report.Summary(row, name, metricLost).Max > 1-complete {
+			leaky = append(leaky, name)
 		}
 	}
 	if len(shared) > 0 {
@@ -113,9 +124,17 @@ func (s *suite) remark(row string) {
 		// The CPU per request stays true.
 		s.note("in row %s the load was slower than %s, whose rate is therefore a lower bound", row, strings.Join(unhurried, ", "))
 	}
+	if len(leaky) > 0 {
+		s.note("in row %s more than %.1f %% of the datagrams through %s had no answer", row, 100*(1-complete), strings.Join(leaky, ", "))
+	}
 	if len(behind) > 0 {
 		s.note("in row %s the rate that was due was not kept by %s", row, strings.Join(behind, ", "))
 	}
+}
+
+// isFullSpeed tells whether a row loads the proxies as fast as it goes, so that its rate is theirs.
+func isFullSpeed(row string) bool {
+	return slices.Contains([]string{rowSmall, rowKilobyte, rowTCPExchange, rowTCPConnect, rowUDP}, row)
 }
 
 // describe is one measurement in a line, in the order of the table.

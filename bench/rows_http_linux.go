@@ -148,19 +148,27 @@ func (s *suite) profileOf(row string, size int) func(context.Context) error {
 			return err
 		}
 		defer u.process.Stop()
-		if err := os.MkdirAll(s.profile, 0o755); err != nil {
+		return s.saveProfile(ctx, row, u, func(w load.Window) error {
+			client := s.plain(u, path)
+			client.Window = w
+			_, err := client.Run(ctx)
 			return err
-		}
-		done := make(chan error, 1)
-		go func() {
-			url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", u.plan.Admin, int(s.seconds)+1)
-			done <- saveURL(ctx, url, filepath.Join(s.profile, row+".pprof"))
-		}()
-		client := s.plain(u, path)
-		client.Window = load.Window{Measure: s.options.measure() + s.warmup}
-		_, err = client.Run(ctx)
-		return errors.Join(err, <-done)
+		})
 	}
+}
+
+// saveProfile writes the file name.pprof while run loads Sluice for the window that it gets.
+func (s *suite) saveProfile(ctx context.Context, name string, u *setup, run func(load.Window) error) error {
+	if err := os.MkdirAll(s.profile, 0o755); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", u.plan.Admin, int(s.seconds)+1)
+		done <- saveURL(ctx, url, filepath.Join(s.profile, name+".pprof"))
+	}()
+	err := run(load.Window{Measure: s.options.measure() + s.warmup})
+	return errors.Join(err, <-done)
 }
 
 func saveURL(ctx context.Context, url, file string) error {

@@ -3,8 +3,10 @@ package main
 import (
 	"crypto/tls"
 	"io"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,5 +89,63 @@ func TestCertificateIsReadable(t *testing.T) {
 		if _, err := tls.LoadX509KeyPair(pair[0], pair[1]); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestParsePicks(t *testing.T) {
+	out := []byte("goos: linux\nBenchmarkPick/random/1000            \t 9000000\t        12.50 ns/op\t       0 B/op\t       0 allocs/op\n" +
+		"BenchmarkPick/random/1000/tried      \t 9000000\t        99.00 ns/op\t       0 B/op\t       9 allocs/op\n" +
+		"BenchmarkPick/least_request/1000-2   \t  900000\t       120 ns/op\t        64.0 extra/op\t      16 B/op\t       2 allocs/op\n" +
+		"BenchmarkPick/round_robin/100        \t 9000000\t        77.00 ns/op\t       0 B/op\t       7 allocs/op\nPASS\n")
+	v, err := parsePicks(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := values{metricPick("random"): 12.5, metricPick("least_request"): 120, metricAllocations: 2}
+	if !maps.Equal(v, want) {
+		t.Errorf("read %v, want %v", v, want)
+	}
+	if v, err := parsePicks([]byte("PASS\n")); err == nil {
+		t.Errorf("nothing was read as %v", v)
+	}
+}
+
+func TestMessagesDiffer(t *testing.T) {
+	seen := map[string]bool{}
+	for _, m := range messages() {
+		if len(m) != messageSize || seen[string(m)] {
+			t.Errorf("a message of %d bytes, or twice the same", len(m))
+		}
+		seen[string(m)] = true
+	}
+}
+
+func TestWhoTakesPartInRelayRows(t *testing.T) {
+	s := &suite{programs: peer.Programs{NGINXStream: true}}
+	for _, r := range s.rows() {
+		if !slices.Contains(relayRows(), r.name) {
+			continue
+		}
+		for _, kind := range peer.Kinds() {
+			want := kind == peer.NGINX || kind == peer.Sluice || kind == peer.HAProxy && r.name != rowUDP
+			if r.can(kind) != want {
+				t.Errorf("row %s, %s: %v, want %v", r.name, kind, !want, want)
+			}
+		}
+		s.programs.NGINXStream = false
+		if r.can(peer.NGINX) || !r.can(peer.Sluice) {
+			t.Errorf("row %s without the stream module: nginx %v, sluice %v", r.name, r.can(peer.NGINX), r.can(peer.Sluice))
+		}
+		s.programs.NGINXStream = true
+	}
+}
+
+func TestRemarkSpeaksOfLostDatagrams(t *testing.T) {
+	s := &suite{options: options{peers: []peer.Kind{peer.NGINX, peer.Sluice}}, report: &report.Report{}}
+	s.report.Add(report.Sample{Row: rowUDP, Peer: "nginx", Values: values{metricLost: 0.0005}})
+	s.report.Add(report.Sample{Row: rowUDP, Peer: "sluice", Values: values{metricLost: 0.02}})
+	s.remark(rowUDP)
+	if notes := strings.Join(s.report.Notes, " "); !strings.Contains(notes, "through sluice") || strings.Contains(notes, "nginx") {
+		t.Errorf("notes: %s", notes)
 	}
 }

@@ -30,6 +30,8 @@ type suite struct {
 	originCPU      int // on two processors the same as loadCPU
 	certificate    certificateFiles
 	origins        map[int]*backends // by size of their answers
+	endpoints      *endpoints        // of the layer 4 rows
+	picks          string            // the test program of package balance
 	started        int               // proxies started so far; numbers their directories
 	topRate        float64           // of NGINX, when row small was not measured
 	report         *report.Report
@@ -108,13 +110,17 @@ func (s *suite) note(format string, args ...any) {
 	progress("note: %s", text)
 }
 
-// findPeers finds nginx and haproxy, or installs them, or says that they are left out.
+// findPeers finds nginx, with its layer 4 module, and haproxy, or installs them, or says that they are left out.
 func (s *suite) findPeers(ctx context.Context) {
 	needNGINX := slices.ContainsFunc(s.peers, peer.Kind.IsNGINX)
 	needHAProxy := slices.Contains(s.peers, peer.HAProxy)
+	needStream := slices.Contains(s.peers, peer.NGINX) && slices.ContainsFunc(relayRows(), s.wants)
 	find := func() (missing []string) {
 		if s.programs.NGINX = peer.FindProgram("nginx"); needNGINX && s.programs.NGINX == "" {
 			missing = append(missing, "nginx-light")
+		}
+		if s.programs.NGINXStreamFile, s.programs.NGINXStream = peer.StreamModule(ctx, s.programs.NGINX); needStream && !s.programs.NGINXStream {
+			missing = append(missing, "libnginx-mod-stream")
 		}
 		if s.programs.HAProxy = peer.FindProgram("haproxy"); needHAProxy && s.programs.HAProxy == "" {
 			missing = append(missing, "haproxy")
@@ -153,10 +159,9 @@ func (s *suite) buildSluice(ctx context.Context) error {
 		s.programs.Sluice = path
 		return nil
 	}
-	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
-	root := filepath.Dir(string(bytes.TrimSpace(out)))
-	if err != nil || root == "." || root == "/dev" {
-		return errors.New("the benchmark must be started inside the source tree, or with -sluice PROGRAM")
+	root, err := sourceTree(ctx)
+	if err != nil {
+		return fmt.Errorf("%w, or with -sluice PROGRAM", err)
 	}
 	progress("building sluice")
 	path := filepath.Join(s.dir, "sluice")
@@ -170,6 +175,16 @@ func (s *suite) buildSluice(ctx context.Context) error {
 	}
 	s.programs.Sluice = path
 	return nil
+}
+
+// sourceTree is the directory of the module in which the benchmark was started.
+func sourceTree(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	root := filepath.Dir(string(bytes.TrimSpace(out)))
+	if err != nil || root == "." || root == "/dev" {
+		return "", errors.New("the benchmark must be started inside the source tree")
+	}
+	return root, nil
 }
 
 // chooseProcessors gives the proxy a core of its own and pins this process, which is the load, to another one.
@@ -200,7 +215,8 @@ func (s *suite) chooseProcessors() error {
 // limitIdle raises the limit of descriptors, and lowers the number of idle connections to what the limit allows.
 func (s *suite) limitIdle() {
 	const spare = 3000
-	allowed, err := peer.RaiseFileLimit(uint64(s.idle + spare))
+	// A proxy that forgets the sessions of the udp row late holds a descriptor for each.
+	allowed, err := peer.RaiseFileLimit(uint64(max(s.idle, 2*questionRate) + spare))
 	if err != nil {
 		s.note("the limit of open files cannot be raised: %v", err)
 	}
@@ -261,7 +277,7 @@ type setup struct {
 	kind    peer.Kind
 	plan    peer.Plan
 	process *peer.Process
-	origin  *backends
+	origin  *peer.Process // what answers behind it
 	body    []byte
 }
 
@@ -272,16 +288,27 @@ func (s *suite) start(ctx context.Context, kind peer.Kind, size int, path string
 	if err != nil {
 		return nil, err
 	}
+	p := peer.Plan{Backends: b.addresses, Connections: loadedConnections + s.connections}
+	if shape != nil {
+		shape(&p)
+	}
+	u, err := s.launch(ctx, kind, p, func(ctx context.Context, address string) error { return answers(ctx, address, path, size, p.TLS()) })
+	if err != nil {
+		return nil, err
+	}
+	u.origin, u.body = b.process, origin.Body(size)
+	return u, nil
+}
+
+// launch completes a plan with what every proxy needs, starts the proxy and waits until probe, which gets its address, is content.
+func (s *suite) launch(ctx context.Context, kind peer.Kind, p peer.Plan, probe func(ctx context.Context, address string) error) (*setup, error) {
 	free, err := peer.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
 	s.started++
-	p := peer.Plan{Dir: filepath.Join(s.dir, fmt.Sprintf("%03d-%s", s.started, kind)), Address: free[0], Admin: free[1],
-		Backends: b.addresses, Root: peer.IsRoot(), Connections: loadedConnections + s.connections}
-	if shape != nil {
-		shape(&p)
-	}
+	p.Dir, p.Address, p.Admin = filepath.Join(s.dir, fmt.Sprintf("%03d-%s", s.started, kind)), free[0], free[1]
+	p.Root = peer.IsRoot()
 	if err := os.Mkdir(p.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -289,12 +316,11 @@ func (s *suite) start(ctx context.Context, kind peer.Kind, size int, path string
 	if err != nil {
 		return nil, err
 	}
-	err = process.Await(ctx, startLimit, func(ctx context.Context) error { return answers(ctx, p.Address, path, size, p.TLS()) })
-	if err != nil {
+	if err := process.Await(ctx, startLimit, func(ctx context.Context) error { return probe(ctx, p.Address) }); err != nil {
 		process.Stop()
 		return nil, err
 	}
-	return &setup{kind: kind, plan: p, process: process, origin: b, body: origin.Body(size)}, nil
+	return &setup{kind: kind, plan: p, process: process}, nil
 }
 
 // secure gives a plan the certificate, which makes its listener an https one.

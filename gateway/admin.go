@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/admin"
+	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/listen"
+	"github.com/sluice-gateway/sluice/upstream"
 )
 
 // adminGrace is how long a scrape or a profile that runs may go on when its listener ends.
@@ -26,7 +28,7 @@ func (g *Gateway) bindAdmin(gen *generation) error {
 	if a == nil {
 		return nil
 	}
-	key, err := listen.KeyOf(string(a.Address))
+	key, err := listen.KeyOf("tcp", string(a.Address))
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}
@@ -53,6 +55,93 @@ func (g *Gateway) swapAdmin(gen *generation) {
 		return
 	}
 	gen.adminSocket = nil
-	source := admin.Source{Metrics: g.registry, Ready: g.Ready, Draining: g.draining.Load}
+	source := admin.Source{
+		Metrics: g.registry, Ready: g.Ready, Draining: g.draining.Load,
+		Backends: g.Backends, Routes: g.routes, Override: g.override,
+	}
 	g.admin = &adminServer{key: s.Key(), addr: s.Addr(), server: admin.Start(s.Listener(), source, g.o.Report)}
+}
+
+// routes returns the routes of the configuration that is served.
+func (g *Gateway) routes() []admin.Route {
+	c := g.Config()
+	if c == nil {
+		return nil
+	}
+	list := make([]admin.Route, len(c.Routes))
+	for i, r := range c.Routes {
+		list[i] = admin.Route{
+			Name: r.Name, Listeners: []string{}, Hosts: r.Match.Host, Path: r.Match.Path, Methods: r.Match.Method,
+			Headers: pairs(r.Match.Headers, ": "), Query: pairs(r.Match.Query, "="), Policies: []string{},
+		}
+		for _, l := range c.Listeners {
+			if !l.L4() && onListener(r, l) {
+				list[i].Listeners = append(list[i].Listeners, l.Name)
+			}
+		}
+		for _, p := range r.Policies {
+			list[i].Policies = append(list[i].Policies, p.Name)
+		}
+		switch {
+		case r.Redirect != nil:
+			list[i].Action = "redirect"
+		case r.Respond != nil:
+			list[i].Action = "respond"
+		case r.Split != nil:
+			list[i].Action = "split"
+			for _, p := range r.Split.To {
+				list[i].Backends = append(list[i].Backends, p.Backend)
+			}
+		default:
+			list[i].Action, list[i].Backends = "backend", []string{r.Backend}
+		}
+		if r.Mirror != nil {
+			list[i].Mirror = r.Mirror.Backend
+		}
+	}
+	return list
+}
+
+func pairs(all []config.Pair, between string) []string {
+	var out []string
+	for _, p := range all {
+		out = append(out, p.Name+between+p.Value)
+	}
+	return out
+}
+
+// override sets something of an endpoint against the configuration. One at a time does, so that two changes of one endpoint both last.
+func (g *Gateway) override(backend, address string, change func(upstream.Override) *upstream.Override, ok func() bool) error {
+	g.overriding.Lock()
+	defer g.overriding.Unlock()
+	g.mu.Lock()
+	var b *upstream.Backend
+	if g.current != nil {
+		b = g.current.byName[backend]
+	}
+	g.mu.Unlock()
+	if b == nil {
+		return admin.ErrUnknown
+	}
+	ep := b.Endpoint(address)
+	if ep == nil {
+		return admin.ErrUnknown
+	}
+	now := upstream.Override{Weight: -1}
+	if o := ep.Override(); o != nil {
+		now = *o
+	}
+	next := change(now)
+	if !ok() {
+		return nil
+	}
+	ep.SetOverride(next)
+	what := "nothing is set against the configuration any more"
+	if next != nil {
+		if what = "state " + next.State.String(); next.Weight >= 0 {
+			what += fmt.Sprintf(", weight %d", next.Weight)
+		}
+	}
+	g.o.Report(fmt.Sprintf("admin: backend %q, endpoint %s: %s", backend, address, what))
+	return nil
 }

@@ -32,6 +32,7 @@ type compiledRoute struct {
 	config   *config.Route
 	policies *policy.Chain
 	action   proxy.Action
+	mirror   *proxy.Mirror // nil for none
 }
 
 // compile makes the sites of all listeners, in the order of the file. They lack their log and their
@@ -50,10 +51,17 @@ func (k *compiler) compile() ([]compiledRoute, []*proxy.Site) {
 			}),
 			action: k.action(r, expr.Env{Captures: captures, Rest: rest}),
 		}
+		if m := r.Mirror; m != nil {
+			routes[i].mirror = &proxy.Mirror{
+				Share: float64(m.Share), MaxBody: int64(m.MaxBody), Metrics: proxy.NewMirrorMetrics(k.scope, r.Name),
+			}
+		}
 	}
-	sites := make([]*proxy.Site, len(k.config.Listeners))
+	sites := make([]*proxy.Site, len(k.config.Listeners)) // nil for those of layer 4
 	for i, l := range k.config.Listeners {
-		sites[i] = k.site(l, routes)
+		if !l.L4() {
+			sites[i] = k.site(l, routes)
+		}
 	}
 	return routes, sites
 }
@@ -81,8 +89,8 @@ func (k *compiler) program(src *string, name string, env expr.Env) *expr.Program
 // checkAddresses reports addresses that are the same although they are spelled in different ways.
 func (k *compiler) checkAddresses() {
 	owners := make(map[listenerKey]string)
-	claim := func(a *config.Address, name string) {
-		key, err := keyOf(name, *a)
+	claim := func(a *config.Address, network, name string) {
+		key, err := keyOf(name, network, *a)
 		if err != nil {
 			k.report.Add(k.report.At(a), "address: %v", err)
 			return
@@ -94,10 +102,10 @@ func (k *compiler) checkAddresses() {
 		owners[key] = name
 	}
 	for _, l := range k.config.Listeners {
-		claim(&l.Address, fmt.Sprintf("listener %q", l.Name))
+		claim(&l.Address, l.Network(), fmt.Sprintf("listener %q", l.Name))
 	}
 	if k.config.Admin != nil {
-		claim(&k.config.Admin.Address, "admin")
+		claim(&k.config.Admin.Address, "tcp", "admin")
 	}
 }
 
@@ -115,6 +123,16 @@ func (k *compiler) action(r *config.Route, env expr.Env) proxy.Action {
 		return &proxy.Redirect{To: to, Status: r.Redirect.Status}
 	case r.Respond != nil:
 		return respond(r.Respond)
+	case r.Split != nil:
+		a := &proxy.Split{}
+		if r.Split.Key != "" {
+			a.Key = k.program(&r.Split.Key, "key", env)
+		}
+		for _, p := range r.Split.To {
+			a.Parts = append(a.Parts, proxy.SplitPart{Weight: uint64(p.Weight)})
+		}
+		a.Seal()
+		return a
 	}
 	return &proxy.Forward{}
 }
@@ -147,7 +165,7 @@ func (k *compiler) site(l *config.Listener, all []compiledRoute) *proxy.Site {
 		}
 		paths := routePaths(l, c)
 		r := &proxy.Route{
-			Name: c.Name, Timeout: c.Timeout, Policies: all[i].policies, Action: all[i].action,
+			Name: c.Name, Timeout: c.Timeout, Policies: all[i].policies, Action: all[i].action, Mirror: all[i].mirror,
 			Upgrade:  lowered(effective(c.Upgrade, l.Upgrade)),
 			Trailers: names(effective(c.Trailers, l.Trailers)),
 			Metrics:  proxy.NewRouteMetrics(k.scope, l.Name, c.Name),

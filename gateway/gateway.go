@@ -13,7 +13,6 @@ import (
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/discovery"
-	"github.com/sluice-gateway/sluice/listen"
 	"github.com/sluice-gateway/sluice/metric"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/upstream"
@@ -48,11 +47,14 @@ type Gateway struct {
 	watchers  *keep[discovery.Target, *watched]
 	stores    *keep[storeKey, *store]
 	logs      *keep[logKey, *proxy.Log]
-	secret    []byte   // of session cookies, made when it is first needed
-	owing     []*owing // logs that no generation has any more
+	secret    []byte       // of session cookies, made when it is first needed
+	copies    proxy.Copies // that mirrors have under way
+	owing     []*owing     // logs that no generation has any more
 	live      map[listenerKey]*live
 	admin     *adminServer
 	closed    bool
+
+	overriding sync.Mutex // one operator at a time sets something of an endpoint; taken before mu
 
 	ready    atomic.Bool
 	draining atomic.Bool        // Shutdown or Close has begun; no configuration is taken any more
@@ -61,13 +63,6 @@ type Gateway struct {
 	leaving  sync.WaitGroup     // what drains and ends; Add under mu and before closed
 	done     sync.WaitGroup     // the gateway's own goroutines
 	closing  sync.Once
-}
-
-// live is a listener that is open, with the handler that survives its configurations.
-type live struct {
-	listener *listen.Listener
-	handler  *proxy.HTTP
-	name     string
 }
 
 // New returns a gateway that serves nothing yet. Close ends it.
@@ -172,17 +167,18 @@ func (g *Gateway) commit(next *generation) (ends []func()) {
 		b.Start()
 	}
 	for _, l := range next.listeners {
-		if at, ok := g.live[l.key]; ok {
-			l.options.Protocols.HTTP1 = &listen.HTTP1{Options: l.server, Handler: at.handler}
-			at.handler.Swap(l.site)
-			at.listener.Swap(l.options)
-			at.name = l.site.Listener
-			continue
+		at := g.live[l.key]
+		if at == nil {
+			if at = l.packets.started; at == nil {
+				at = &live{}
+			}
+			l.packets.started = nil
+			g.live[l.key] = at
 		}
-		h := proxy.NewHTTP(l.site)
-		l.options.Protocols.HTTP1 = &listen.HTTP1{Options: l.server, Handler: h}
-		g.live[l.key] = &live{listener: listen.Start(l.socket, l.options), handler: h, name: l.site.Listener}
-		l.socket = nil
+		at.take(l)
+		if at.packets != nil {
+			countPackets(next.scope, l.config.Name, at.packets)
+		}
 	}
 	g.dropListeners(next)
 	g.swapAdmin(next)
@@ -220,8 +216,12 @@ func (g *Gateway) leave(l *live, within, delay time.Duration) {
 func (g *Gateway) drain(l *live, within, delay time.Duration) {
 	ctx, cancel := context.WithTimeout(g.life, within+delay)
 	defer cancel()
-	if cut := l.listener.Drain(ctx, delay); cut > 0 {
-		g.o.Report(fmt.Sprintf("listener %q: %d requests were cut off", l.name, cut))
+	if cut := l.drain(ctx, delay); cut > 0 {
+		what := "requests"
+		if l.http == nil {
+			what = "sessions"
+		}
+		g.o.Report(fmt.Sprintf("listener %q: %d %s were cut off", l.name, cut, what))
 	}
 }
 
@@ -231,6 +231,12 @@ func (g *Gateway) retire(gen *generation) (ends []func()) {
 	for _, l := range gen.listeners {
 		if l.socket != nil {
 			_ = l.socket.Close() // never used
+		}
+		if s := l.packets.socket; s != nil {
+			_ = s.Close()
+		}
+		if s := l.packets.started; s != nil {
+			g.leave(s, 0, 0)
 		}
 	}
 	if gen.adminSocket != nil {
@@ -287,6 +293,7 @@ func (g *Gateway) close() {
 	g.mu.Unlock()
 	last.Wait()
 	g.leaving.Wait()
+	g.copies.Close()
 	g.done.Wait()
 	g.mu.Lock()
 	var ends []func()
@@ -315,7 +322,7 @@ func (g *Gateway) Addr(listener string) net.Addr {
 	defer g.mu.Unlock()
 	for _, l := range g.live {
 		if l.name == listener {
-			return l.listener.Addr()
+			return l.addr()
 		}
 	}
 	return nil

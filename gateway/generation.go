@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
 	"github.com/sluice-gateway/sluice/proxy"
+	"github.com/sluice-gateway/sluice/stream"
 	"github.com/sluice-gateway/sluice/upstream"
 )
 
@@ -23,6 +24,7 @@ import (
 type generation struct {
 	config      *config.Config
 	backends    []*upstream.Backend // in the order of the file
+	byName      map[string]*upstream.Backend
 	listeners   []*boundListener
 	adminSocket *listen.Socket // opened for this generation and not taken over yet
 	scope       *metric.Scope
@@ -37,7 +39,18 @@ type boundListener struct {
 	socket  *listen.Socket // opened for this generation and not started yet; nil if the listener is open already
 	options *listen.Options
 	server  *http1.ServerOptions
-	site    *proxy.Site
+	site    *proxy.Site       // of http and https, else nil
+	stream  *proxy.StreamSite // of tcp and tls, else nil
+
+	datagram *proxy.DatagramSite // of udp, else nil
+	packets  packets
+}
+
+// packets is what a listener for udp has in place of connections.
+type packets struct {
+	options stream.UDPOptions
+	socket  *listen.PacketSocket // opened for this generation and not started yet
+	started *live                // started for this generation, and not live yet
 }
 
 // listenerKey is the identity of a listener: its address, and its name where the system chooses the
@@ -47,8 +60,8 @@ type listenerKey struct {
 	name string
 }
 
-func keyOf(name string, a config.Address) (listenerKey, error) {
-	key, err := listen.KeyOf(string(a))
+func keyOf(name, network string, a config.Address) (listenerKey, error) {
+	key, err := listen.KeyOf(network, string(a))
 	if err != nil {
 		return listenerKey{}, err
 	}
@@ -79,9 +92,16 @@ func (g *Gateway) build(gen *generation) error {
 		if err != nil {
 			return err
 		}
-		k.union(l, bound.server)
-		bound.site = sites[i]
-		bound.site.Log, bound.server.Paths = log, sites[i].Paths
+		switch l.Protocol {
+		case config.ProtocolHTTP, config.ProtocolHTTPS:
+			k.union(l, bound.server)
+			bound.site = sites[i]
+			bound.site.Log, bound.server.Paths = log, sites[i].Paths
+		case config.ProtocolUDP:
+			bound.datagram = g.datagramSite(gen, l, bound, log)
+		default:
+			bound.stream = g.streamSite(gen, l, log)
+		}
 		gen.listeners = append(gen.listeners, bound)
 	}
 	return nil
@@ -89,18 +109,26 @@ func (g *Gateway) build(gen *generation) error {
 
 // connect makes the backends and gives them to the routes that forward.
 func (g *Gateway) connect(gen *generation, k *compiler, routes []compiledRoute) error {
-	backends := make(map[string]*upstream.Backend, len(gen.config.Backends))
+	gen.byName = make(map[string]*upstream.Backend, len(gen.config.Backends))
 	for _, b := range gen.config.Backends {
 		backend, err := g.buildBackend(gen, b, k.keys[b.Name])
 		if err != nil {
 			return err
 		}
 		gen.backends = append(gen.backends, backend)
-		backends[b.Name] = backend
+		gen.byName[b.Name] = backend
 	}
 	for i := range routes {
-		if f, ok := routes[i].action.(*proxy.Forward); ok {
-			f.Backend = backends[routes[i].config.Backend]
+		if m := routes[i].mirror; m != nil {
+			m.Backend, m.Copies = gen.byName[routes[i].config.Mirror.Backend], &g.copies
+		}
+		switch a := routes[i].action.(type) {
+		case *proxy.Forward:
+			a.Backend = gen.byName[routes[i].config.Backend]
+		case *proxy.Split:
+			for j, p := range routes[i].config.Split.To {
+				a.Parts[j].Backend = gen.byName[p.Backend]
+			}
 		}
 	}
 	return nil
@@ -240,8 +268,12 @@ func (g *Gateway) openStore(gen *generation, l *config.Listener, key listenerKey
 		if l.TLS.MinVersion == "1.3" {
 			version = tls.VersionTLS13
 		}
-		p := listen.Protocols{HTTP1: &listen.HTTP1{}}
-		c := certificates.Config(version, p.Words()...)
+		var words []string
+		if !l.L4() { // what an endpoint speaks is not known here, so a stream agrees on nothing
+			p := listen.Protocols{HTTP1: &listen.HTTP1{}}
+			words = p.Words()
+		}
+		c := certificates.Config(version, words...)
 		c.SessionTicketsDisabled = !l.TLS.SessionTickets
 		return &store{certificates, c}, nil
 	})
@@ -262,17 +294,29 @@ func (g *Gateway) certNotice(listener string) func(cert.Notice) {
 	}
 }
 
+// proxyModes are the words of the configuration. Read-only.
+var proxyModes = map[string]listen.ProxyMode{
+	config.ProxyProtocolOff:      listen.ProxyOff,
+	config.ProxyProtocolOptional: listen.ProxyOptional,
+	config.ProxyProtocolRequired: listen.ProxyRequired,
+}
+
 // buildListener makes the options of a listener.
 func (g *Gateway) buildListener(gen *generation, l *config.Listener) (*boundListener, error) {
-	key, err := keyOf(l.Name, l.Address)
+	key, err := keyOf(l.Name, l.Network(), l.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", l.Name, err)
 	}
 	b := &boundListener{config: l, key: key}
+	if l.Protocol == config.ProtocolUDP {
+		return b, nil
+	}
 	b.options = &listen.Options{
 		Name:             l.Name,
 		HandshakeTimeout: l.Timeouts.Header,
 		MaxConnections:   l.Limits.Connections,
+		MaxPerSource:     l.Limits.PerSource,
+		Proxy:            listen.ProxyOptions{Mode: proxyModes[l.ProxyProtocol], Trusted: l.TrustedProxies, Wait: l.Timeouts.Idle},
 		Metrics:          listen.NewMetrics(gen.scope, l.Name),
 		Report:           func(err error) { g.o.Report(err.Error()) },
 	}
@@ -313,15 +357,21 @@ func (g *Gateway) bind(gen *generation) error {
 		if _, ok := g.live[l.key]; ok {
 			continue
 		}
-		s, err := listen.Open(l.config.Name, string(l.config.Address))
+		var err error
+		if l.datagram != nil {
+			l.packets.socket, err = listen.OpenPackets(l.config.Name, string(l.config.Address))
+		} else {
+			l.socket, err = listen.Open(l.config.Name, string(l.config.Address))
+		}
 		if err != nil {
 			failed = append(failed, err)
-			continue
 		}
-		l.socket = s
 	}
 	if err := g.bindAdmin(gen); err != nil {
 		failed = append(failed, err)
+	}
+	if len(failed) == 0 {
+		failed = append(failed, g.startPackets(gen)...)
 	}
 	return errors.Join(failed...)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluice-gateway/sluice/internal/testnet"
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -60,6 +61,26 @@ func TestParsingDoesNotAllocate(t *testing.T) {
 	})
 }
 
+// An attempt that can be canceled and must not be sent twice costs no allocation either.
+func TestCancelDoesNotAllocate(t *testing.T) {
+	d := newDirect(t, func(c *testnet.OriginConn) { testnet.Respond(c.Conn, []byte(served)) }, nil)
+	var c Cancel
+	var call Call
+	x := exchangeOf("GET", "/", "")
+	allocates(t, "an attempt that can be canceled", func() {
+		c.Reset()
+		call = Call{Once: true, Cancel: &c}
+		if f := d.pool.Do(x, &call); f != nil {
+			t.Fatal(f)
+		}
+		if _, err := x.Response.Body.Next(); err != nil {
+			t.Fatal(err)
+		}
+		_ = x.Response.Body.Close()
+		x.Response.Header.Reset()
+	})
+}
+
 // A whole exchange, from the first byte of the request to the last of the answer, in steady state.
 func TestExchangesDoNotAllocate(t *testing.T) {
 	for _, way := range []struct {
@@ -72,6 +93,7 @@ func TestExchangesDoNotAllocate(t *testing.T) {
 				"chunks":       {get("/", "TE: trailers"), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n3\r\nmor\r\n0\r\nX: 1\r\n\r\n"},
 				"small":        {string(browser), served},
 				"with body":    {post("/", "hello, a body that is forwarded"), served},
+				"keep-alive":   {get("/", "Authorization: Negotiation x"), reply("200 OK", "ok", "Keep-Alive: timeout=5, max=1000000", "WWW-Authenticate: Basic")},
 				"large answer": {get("/"), reply("200 OK", strings.Repeat("x", 200<<10))},
 			} {
 				w := newWire(t, way.tcp, test.answer)

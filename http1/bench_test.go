@@ -2,7 +2,9 @@ package http1
 
 import (
 	"testing"
+	"time"
 
+	"github.com/sluice-gateway/sluice/internal/testnet"
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -64,5 +66,26 @@ func BenchmarkExchange(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkSecureExchange is an exchange with an endpoint over TLS 1.3, the endpoint included, as a pool makes it.
+func BenchmarkSecureExchange(b *testing.B) {
+	o := newSecureOrigin(b, nil, func(s *secureSession) {
+		_ = s.raw.SetDeadline(time.Time{})
+		testnet.Respond(s.Conn, []byte(served))
+	})
+	p := newSecure(b, o, nil)
+	x := exchangeOf("GET", "/", "")
+	b.ReportAllocs()
+	for b.Loop() {
+		if f := p.Do(x, &Call{}); f != nil {
+			b.Fatal(f)
+		}
+		if _, err := x.Response.Body.Next(); err != nil {
+			b.Fatal(err)
+		}
+		_ = x.Response.Body.Close()
+		x.Response.Header.Reset()
 	}
 }

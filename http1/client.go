@@ -16,6 +16,13 @@ type Call struct {
 	FirstByte time.Duration // wait for the first byte after the request was sent; 0 for no bound
 	Begun     int64         // moment at which the attempt begins; 0: the clock is read
 	Fresh     bool          // make a new connection, use none of the pool
+	Once      bool          // the request must not be sent twice: use no connection that the endpoint may be about to close
+	Cancel    *Cancel       // ends the attempt from another goroutine; nil for none
+
+	// Prelude goes first on a new connection, before TLS: a PROXY header. It makes the connection
+	// that of one client (x.Bindings), and the client's next request uses it again if it has the
+	// same prelude. It must stay unchanged until Do has returned.
+	Prelude []byte
 
 	Reused bool // out: the attempt went over a connection of the pool
 }
@@ -25,9 +32,20 @@ type Call struct {
 type clientConn struct {
 	conn
 	pool      *Pool
+	secure    *secureConn // TLS, else nil
 	idleSince int64
+	seenOpen  int64 // when a sweep last saw it open
+	unused    int64 // how long it was unused before this exchange
 	answered  int64 // when the head of the last answer came
 	used      bool  // it has served an exchange before
+
+	keepFor     int64 // how long the endpoint says that it keeps the connection unused, 0: it says nothing
+	served      int   // answers that it has brought
+	servesUntil int   // answers that the endpoint lets it bring in all, 0 for no bound
+
+	login   bool              // it holds a login, see loginHere
+	prelude []byte            // what went first, see Call.Prelude
+	owner   *message.Bindings // the client that it belongs to, if it belongs to one
 
 	rd      reader
 	body    responseBody
@@ -83,11 +101,18 @@ func (p *Pool) do(x *message.Exchange, c *Call, l *lease) *message.Failure {
 		if failure != nil {
 			return failure
 		}
-		failure = cc.exchange(x, c, l, left)
+		if c.Cancel == nil {
+			failure = cc.exchange(x, c, l, left)
+		} else {
+			failure = cc.cancelable(x, c, l, left)
+		}
 		if failure == nil {
 			return nil
 		}
 		cc.abandon(x)
+		if c.Reused && (failure.Err == errStale || failure.Retry == message.RetryReused) {
+			p.lost(cc, failure.Err != errStale)
+		}
 		if failure.Err == errStale {
 			continue // nothing was sent: take the next
 		}
@@ -95,20 +120,40 @@ func (p *Pool) do(x *message.Exchange, c *Call, l *lease) *message.Failure {
 	}
 }
 
+// connection takes a connection from the pool, or makes one.
 func (p *Pool) connection(x *message.Exchange, c *Call) (*clientConn, *message.Failure) {
 	c.Reused = false
+	if c.Begun == 0 {
+		c.Begun = message.Now()
+	}
 	if !c.Fresh {
-		if cc := p.get(); cc != nil {
+		if cc := p.get(x, c); cc != nil {
 			c.Reused = true
+			cc.unused = c.Begun - cc.idleSince
 			return cc, nil
 		}
 	}
-	cc, failure := p.dial(c.Deadline)
-	if failure == nil {
-		x.Times.Connected = message.Now()
-		c.Begun = x.Times.Connected
+	cc, failure := p.dial(c)
+	if failure != nil {
+		if c.Cancel != nil {
+			failure = c.Cancel.settle(failure)
+		}
+		return nil, failure
 	}
-	return cc, failure
+	if cc.prelude != nil {
+		cc.owner = x.Bindings
+	}
+	x.Times.Connected = message.Now()
+	c.Begun = x.Times.Connected
+	return cc, nil
+}
+
+// cancelable is exchange for a call that can be canceled.
+func (cc *clientConn) cancelable(x *message.Exchange, c *Call, l *lease, left int64) *message.Failure {
+	if !c.Cancel.wait(nil, cc) {
+		return canceled(message.StageConnect)
+	}
+	return c.Cancel.settle(cc.exchange(x, c, l, left))
 }
 
 func internalFailure(err error) *message.Failure {
@@ -158,9 +203,6 @@ func (cc *clientConn) exchange(x *message.Exchange, c *Call, l *lease, left int6
 	cc.rd.c = &cc.conn
 	cc.rd.borrow(l)
 	cc.pump, cc.seen = nil, false
-	if c.Begun == 0 {
-		c.Begun = message.Now()
-	}
 	cc.by = c.answerBy(c.Begun)
 	if err := cc.sendAndWait(x, c, l.out, left); err != nil {
 		return cc.failed(x, err)
@@ -260,7 +302,7 @@ func (cc *clientConn) reply(fd uintptr) bool {
 
 // sendStream is sendAndWait where the request is not whole, or the connection no plain socket.
 func (cc *clientConn) sendStream(x *message.Exchange, c *Call, left int64) error {
-	if cc.phase == phaseProbe && !cc.quietNow() {
+	if cc.phase == phaseProbe && !cc.quiet() {
 		return errStale
 	}
 	n, err := cc.write(cc.sendBuf[cc.sent:], cc.pool.o.ProgressTimeout)
@@ -296,6 +338,8 @@ func (cc *clientConn) failed(x *message.Exchange, err error) *message.Failure {
 		f.Retry = message.RetryUnsent
 	case cc.used && isCut(err):
 		f.Retry = message.RetryReused
+	case cc.secure != nil && !cc.used && handshakeRefused(err):
+		f.Reason, f.Stage, f.Retry = message.UpstreamTLSFailed, message.StageConnect, message.RetryUnsent
 	}
 	return f
 }
@@ -316,6 +360,13 @@ func (cc *clientConn) invalid(err error) *message.Failure {
 // accept makes the response of a complete head.
 func (cc *clientConn) accept(x *message.Exchange, h *responseHead) *message.Failure {
 	r := &x.Response
+	cc.served++
+	if r.Header.Has(message.KeepAlive) || cc.servesUntil != 0 {
+		h.keep = cc.learnKeepAlive(&r.Header) && h.keep
+	}
+	if !cc.login && loginHere(x) {
+		cc.login, cc.owner = true, x.Bindings
+	}
 	if h.fields && !removeConnectionFields(&r.Header) {
 		return cc.invalid(errHead)
 	}
@@ -361,9 +412,31 @@ var errUpgrade = errors.New("101 without an upgrade that was asked for")
 // abandon closes a connection after a failure.
 func (cc *clientConn) abandon(x *message.Exchange) {
 	cc.stopPump(x)
-	_ = cc.nc.Close()
+	cc.close()
 	cc.rd.detach()
-	x.Response.Header.Reset()
-	x.Response.Trailer.Reset()
-	x.Response.Status, x.Response.Length, x.Response.Body = 0, 0, message.NoBody{}
+	cc.body.cc = nil
+	r := &x.Response
+	r.Header.Reset()
+	r.Trailer.Reset()
+	r.Status, r.Length, r.Body, r.Tunnel = 0, 0, message.NoBody{}, nil
+}
+
+// close closes the connection at once. TLS is not ended in order: that is a write, which could wait.
+func (cc *clientConn) close() {
+	if cc.secure != nil {
+		_ = cc.secure.link.Close()
+		return
+	}
+	_ = cc.nc.Close()
+}
+
+// end closes the connection while it is unused, in order.
+func (cc *clientConn) end() { _ = cc.nc.Close() }
+
+// quiet reports whether the unused connection is open and the endpoint has said nothing on it.
+func (cc *clientConn) quiet() bool {
+	if cc.secure != nil {
+		return cc.secure.quiet()
+	}
+	return cc.quietNow()
 }

@@ -5,6 +5,12 @@
 // in two ways ends its connection. What is written is validated as what is read, and framing
 // fields are derived from the body, never copied.
 //
+// Connections to an endpoint are used by one exchange after the other, with or without TLS. What is
+// known of how long the endpoint keeps them unused decides which of them may carry a request that
+// must not be sent twice (lifetime); a connection that holds a login, or that names a client in
+// front, is that client's alone (message.Bindings); an attempt can be ended by another goroutine
+// (Cancel).
+//
 // Ownership: while a request is served, its session owns the read buffer, the write buffer and
 // the Exchange; an idle connection owns none of them.
 package http1

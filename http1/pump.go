@@ -201,7 +201,7 @@ func (cc *clientConn) stopPump(x *message.Exchange) *message.Failure {
 		if i, ok := p.body.(interrupter); ok {
 			i.Interrupt()
 		}
-		_ = cc.nc.Close()
+		cc.close()
 	}
 	cc.join(p)
 	if !whole {

@@ -17,7 +17,7 @@ func (c *serverConn) exchange() step {
 	c.requests++
 	c.startBody()
 	x.Client = message.Client{Peer: c.peer.Addr, Server: c.peer.Server}
-	x.Interim = c
+	x.Interim, x.Bindings = c, &c.bindings
 	c.h.Serve(x)
 	keep := c.respond()
 	x.Times.End = message.Now()

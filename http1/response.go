@@ -197,7 +197,8 @@ func (b *responseBody) Close() error {
 	}
 	cc.rd.release()
 	if !clean {
-		return cc.nc.Close()
+		cc.close()
+		return nil
 	}
 	cc.used = true
 	cc.pool.put(cc)

@@ -102,6 +102,7 @@ type serverConn struct {
 	probed   bool // the socket was once found empty by asking
 	gone     bool // the client has ended the connection
 	broken   bool // the connection must not end in order
+	bindings message.Bindings
 
 	// expecting orders the "100 Continue", which a pump may send, and the answer. Only
 	// requests with Expect take it.
@@ -127,6 +128,7 @@ func ServeConn(nc net.Conn, peer Peer, o *ServerOptions, h message.Handler) {
 	c := &serverConn{peer: peer, o: o, h: h}
 	c.init(nc)
 	c.onRead = c.readable
+	defer c.bindings.Close()
 	linger := c.serve()
 	c.release()
 	if linger {

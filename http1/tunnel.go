@@ -20,7 +20,12 @@ func (t *tunnel) Run(client message.Stream, early []byte) (received, sent int64,
 	cc.rd.release()
 	_ = cc.nc.SetReadDeadline(time.Time{})
 	_ = cc.nc.SetWriteDeadline(time.Time{})
-	return stream.Relay(client, cc.nc, stream.RelayOptions{Idle: cc.pool.o.ProgressTimeout, EarlyA: early, EarlyB: rest})
+	r := stream.Relay(client, cc.nc, stream.RelayOptions{Idle: cc.pool.o.ProgressTimeout, EarlyA: early, EarlyB: rest})
+	switch r.Last.How {
+	case stream.EndIdle, stream.EndStuck:
+		err = stream.ErrIdle
+	}
+	return r.AB, r.BA, err // a peer that resets its connection is an ordinary end of a tunnel
 }
 
 // Close ends the tunnel's connection.

@@ -342,7 +342,7 @@ func TestStaleTimers(t *testing.T) {
 		want(t, c.Do("POST", post(path, "body")), 200, "POST "+path+" body")
 		p.last()
 		p.last()
-		cc := p.pool.get()
+		cc := p.pool.get(&message.Exchange{}, &Call{})
 		if cc == nil {
 			t.Fatal("the connection was not kept")
 		}

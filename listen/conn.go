@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/metric"
+	"github.com/sluice-gateway/sluice/stream"
 )
 
 // Conn is one accepted connection. It belongs to the goroutine that serves it; Draining and Idle form the interface by which a codec
@@ -26,7 +27,11 @@ type Conn struct {
 	listener *Listener
 	options  *Options // those it was accepted with
 	remote   netip.AddrPort
-	secured  *TLSInfo // nil without TLS
+	local    netip.AddrPort
+	header   *stream.ProxyHeader // of the PROXY protocol; nil if there was none
+	tlvs     []byte              // of header
+	by       time.Time           // when the handshakes must have ended; set where there are any
+	secured  *TLSInfo            // nil without TLS
 	state    atomic.Uint32
 	shard    metric.Shard
 
@@ -62,14 +67,24 @@ func newConn(l *Listener, nc net.Conn, o *Options, shard metric.Shard) *Conn {
 		// A socket for both families shows IPv4 clients as ::ffff:a.b.c.d.
 		c.remote = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	}
+	if a, ok := nc.LocalAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		c.local = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
 	return c
 }
 
 // NetConn returns the connection to read and write: a *net.TCPConn, or a *tls.Conn whose handshake is done. No deadline is set.
 func (c *Conn) NetConn() net.Conn { return c.conn }
 
-// Remote returns the address of the client's end, IPv4 as such.
+// Remote returns the address of the client, IPv4 as such: of the other end of the connection, or what a PROXY header has said.
 func (c *Conn) Remote() netip.AddrPort { return c.remote }
+
+// Local returns the address that the client connected to: this end of the connection, or what a PROXY header has said.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// proxyTLVs returns what the PROXY header said besides addresses.
+func (c *Conn) proxyTLVs() []byte { return c.tlvs }
 
 // TLS returns what the handshake found out, or nil for a plain connection.
 func (c *Conn) TLS() *TLSInfo { return c.secured }

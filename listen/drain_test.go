@@ -265,6 +265,7 @@ type fakeConn struct {
 
 func (f *fakeConn) SetReadDeadline(time.Time) error { f.nudged(); return nil }
 func (f *fakeConn) RemoteAddr() net.Addr            { return nil }
+func (f *fakeConn) LocalAddr() net.Addr             { return nil }
 
 // The invariant behind the drain: the read deadline never moves between the return of Idle(false) and the next Idle(true).
 func TestNudgeNeverHitsARequest(t *testing.T) {

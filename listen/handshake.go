@@ -37,7 +37,11 @@ func (c *Conn) secure() {
 // handshake runs the TLS handshake under one deadline and reports whether it succeeded.
 func (c *Conn) handshake() bool {
 	o := c.options
-	if err := c.raw.SetDeadline(time.Now().Add(o.handshakeTimeout())); err != nil {
+	by := c.by // the PROXY header took some of the time
+	if by.IsZero() {
+		by = time.Now().Add(o.handshakeTimeout())
+	}
+	if err := c.raw.SetDeadline(by); err != nil {
 		return false
 	}
 	t := tls.Server(c.raw, o.TLS)

@@ -37,7 +37,7 @@ type Listener struct {
 	stopOnce sync.Once
 	accepted chan struct{} // closed when the accept loop has ended and the socket is closed
 
-	refusals, sourceRefusals, acceptErrors, handshakes, panics trouble
+	refusals, sourceRefusals, acceptErrors, handshakes, proxies, panics trouble
 }
 
 // Start begins to accept from a socket, which belongs to the Listener from then on. It is ended by Drain or Close.
@@ -221,7 +221,11 @@ func (l *Listener) admit(nc net.Conn, shard metric.Shard) {
 	o := l.options.Load()
 	m := o.metrics()
 	c := newConn(l, nc, o, shard)
-	v, victim := l.conns.add(c, o.MaxConnections, o.MaxPerSource)
+	perSource := o.MaxPerSource
+	if o.Proxy.Mode != ProxyOff && o.Proxy.trusts(c.remote.Addr()) {
+		perSource = 0 // the connections of many clients come from there
+	}
+	v, victim := l.conns.add(c, o.MaxConnections, perSource)
 	if victim != nil {
 		m.Reclaimed.Inc(shard)
 		victim.nudge()
@@ -230,9 +234,12 @@ func (l *Listener) admit(nc net.Conn, shard metric.Shard) {
 	case admitted:
 		m.Open.Inc()
 		m.Accepted.Inc(shard)
-		if o.TLS != nil {
+		switch {
+		case o.Proxy.Mode != ProxyOff:
+			go c.begin()
+		case o.TLS != nil:
 			go c.secure()
-		} else {
+		default:
 			go c.serve(o.Protocols.choose(""))
 		}
 		return

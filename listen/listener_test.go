@@ -49,6 +49,7 @@ type addressed struct {
 }
 
 func (a *addressed) RemoteAddr() net.Addr { return a.a }
+func (a *addressed) LocalAddr() net.Addr  { return a.a }
 
 // Clients connect without a pause while the options are swapped: no connection fails, each is served by options that were in force between
 // its beginning and its end, and connections that are open keep theirs.

@@ -11,6 +11,12 @@ type Metrics struct {
 	TooManySource *metric.Counter // refused because Options.MaxPerSource of one client were open
 	AcceptFailed  *metric.Counter // the system could not give the connection, as for lack of file descriptors
 
+	ProxyAccepted  *metric.Counter // PROXY headers taken over
+	ProxyUntrusted *metric.Counter // refused because the sender of a PROXY header is not trusted
+	ProxyMissing   *metric.Counter // refused because there was no PROXY header
+	ProxyInvalid   *metric.Counter // refused because the PROXY header was malformed
+	ProxyTimeout   *metric.Counter // ended because the first bytes, or the PROXY header, did not come in time
+
 	Handshakes       *metric.Counter // TLS handshakes completed anew
 	Resumed          *metric.Counter // TLS handshakes that resumed a session
 	HandshakeFailed  *metric.Counter // the two sides did not agree, or the client does not speak TLS
@@ -30,6 +36,11 @@ func NewMetrics(scope *metric.Scope, listener string) *Metrics {
 		TooMany:          scope.Counter(metric.ConnectionsRefused, listener, "too_many_connections"),
 		TooManySource:    scope.Counter(metric.ConnectionsRefused, listener, "too_many_from_source"),
 		AcceptFailed:     scope.Counter(metric.ConnectionsRefused, listener, "accept_failed"),
+		ProxyAccepted:    scope.Counter(metric.ProxyHeaders, listener),
+		ProxyUntrusted:   scope.Counter(metric.ConnectionsRefused, listener, "proxy_header_untrusted"),
+		ProxyMissing:     scope.Counter(metric.ConnectionsRefused, listener, "proxy_header_missing"),
+		ProxyInvalid:     scope.Counter(metric.ConnectionsRefused, listener, "proxy_header_invalid"),
+		ProxyTimeout:     scope.Counter(metric.ConnectionsRefused, listener, "proxy_header_timeout"),
 		Handshakes:       scope.Counter(metric.TLSHandshakes, listener, "ok"),
 		Resumed:          scope.Counter(metric.TLSHandshakes, listener, "resumed"),
 		HandshakeFailed:  scope.Counter(metric.TLSHandshakes, listener, "failed"),

@@ -22,7 +22,9 @@ type Options struct {
 	// TLS is the configuration of handshakes; nil for plain connections. Its NextProtos should be Protocols.Words(). One value belongs to
 	// one listener: it holds the keys of the session tickets.
 	TLS *tls.Config
-	// HandshakeTimeout bounds the TLS handshake as a whole, however slowly its bytes come. 0 means [DefaultHandshakeTimeout].
+	// Proxy says what is done about PROXY protocol headers.
+	Proxy ProxyOptions
+	// HandshakeTimeout bounds the TLS handshake and the PROXY header before it as a whole, however slowly their bytes come. 0 means [DefaultHandshakeTimeout].
 	HandshakeTimeout time.Duration
 	// MaxConnections bounds the connections open at once; 0 for no bound. At the bound the listener first closes a connection that is idle, the way
 	// it does when it drains, and takes the new one in its place (up to an eighth more may be open until the idle ones are gone). Without an

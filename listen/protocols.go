@@ -3,6 +3,8 @@ package listen
 import (
 	"github.com/sluice-gateway/sluice/http1"
 	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/proxy"
+	"github.com/sluice-gateway/sluice/upstream"
 )
 
 // ConnHandler serves connections in one protocol.
@@ -15,6 +17,8 @@ type ConnHandler interface {
 // Protocols are the codecs of one listener. A nil one is not offered.
 type Protocols struct {
 	HTTP1 ConnHandler // also serves plain connections, and TLS clients that offer no protocol
+	// Stream serves every connection, whatever it carries. No other is there then.
+	Stream ConnHandler
 }
 
 // protocols is the table of the codecs, in the order in which TLS clients are offered them. Read-only.
@@ -38,6 +42,9 @@ func (p *Protocols) Words() []string {
 
 // choose returns the codec for what ALPN agreed on, which is nothing for clients that do not use it; nil if there is none.
 func (p *Protocols) choose(word string) ConnHandler {
+	if p.Stream != nil {
+		return p.Stream
+	}
 	for i := range protocols {
 		if protocols[i].word == word {
 			return protocols[i].codec(p)
@@ -55,4 +62,20 @@ type HTTP1 struct {
 // ServeConn implements [ConnHandler].
 func (p *HTTP1) ServeConn(c *Conn) {
 	http1.ServeConn(c.NetConn(), http1.Peer{Addr: c.Remote(), Server: c.ServerName(), Life: c}, p.Options, p.Handler)
+}
+
+// Stream passes connections on to endpoints unread. It is shared by all connections of a listener.
+type Stream struct{ Handler *proxy.Stream }
+
+// ServeConn implements [ConnHandler]. A session is never idle in the sense of [Conn.Idle]: who drains the listener lets it go on, and cuts it at the end.
+func (p *Stream) ServeConn(c *Conn) {
+	in := proxy.Inbound{
+		Conn:     c.NetConn(),
+		Upstream: upstream.Caller{Client: c.Remote(), Server: c.Local(), TLVs: c.proxyTLVs()},
+		Shard:    c.Shard(),
+	}
+	if c.secured != nil {
+		in.ServerName, in.ALPN = c.secured.ServerName, c.secured.Protocol
+	}
+	p.Handler.Serve(&in)
 }

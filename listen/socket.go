@@ -13,18 +13,18 @@ import (
 
 // Key is the identity of a listener: what a reload compares to find out that a listener stays.
 type Key struct {
-	Network string // "tcp"
+	Network string // "tcp" or "udp"
 	Address string // canonical host:port; ":8080" for all addresses of the machine
 }
 
-// KeyOf returns the key of a TCP address as it is written in a configuration: host:port, where the host may be empty, an IP address
-// or a name. Spellings of one address have one key. The error says what is wrong with the address.
-func KeyOf(address string) (Key, error) {
+// KeyOf returns the key of an address of a network, "tcp" or "udp", as it is written in a configuration: host:port, where the host may be empty, an IP
+// address or a name. Spellings of one address have one key. The error says what is wrong with the address.
+func KeyOf(network, address string) (Key, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return Key{}, fmt.Errorf("address %q is not host:port; write it as :8080, 127.0.0.1:8080 or [::1]:8080", address)
 	}
-	n, err := net.LookupPort("tcp", port)
+	n, err := net.LookupPort(network, port)
 	if err != nil || port == "" {
 		return Key{}, fmt.Errorf("address %q has no valid port; use a number from 0 to 65535", address)
 	}
@@ -34,7 +34,17 @@ func KeyOf(address string) (Key, error) {
 	if host == "::" {
 		host = "" // Go and Linux listen on both families for either
 	}
-	return Key{Network: "tcp", Address: net.JoinHostPort(strings.ToLower(host), strconv.Itoa(n))}, nil
+	return Key{Network: network, Address: net.JoinHostPort(strings.ToLower(host), strconv.Itoa(n))}, nil
+}
+
+// family returns the network as the net package names it: of one family for a literal IPv4 address.
+func (k Key) family() string {
+	if host, _, err := net.SplitHostPort(k.Address); err == nil {
+		if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
+			return k.Network + "4"
+		}
+	}
+	return k.Network
 }
 
 // Socket is a bound TCP socket that nobody accepts from yet. Connections that clients open meanwhile wait in the system's queue.
@@ -47,15 +57,9 @@ type Socket struct {
 // empty host and [::] on both families. Several programs cannot share the port (no SO_REUSEPORT), so that a port that is taken is noticed.
 // Whoever opens a Socket either gives it to [Start] or closes it.
 func Open(name, address string) (*Socket, error) {
-	key, err := KeyOf(address)
+	key, err := KeyOf("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: %w", name, err)
-	}
-	network := "tcp"
-	if host, _, err := net.SplitHostPort(key.Address); err == nil {
-		if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() {
-			network = "tcp4"
-		}
 	}
 	// Options that accepted sockets inherit are set once on the listening one where the kernel does that, and by Go on each where not.
 	lc := net.ListenConfig{Control: inherited, KeepAliveConfig: keepAlive}
@@ -63,7 +67,7 @@ func Open(name, address string) (*Socket, error) {
 		lc.KeepAlive = -1
 	}
 	lc.SetMultipathTCP(false) // each accept would cost more, for clients that hardly exist
-	ln, err := lc.Listen(context.Background(), network, key.Address)
+	ln, err := lc.Listen(context.Background(), key.family(), key.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: cannot listen on %s: %w", name, address, explain(err, key.Address))
 	}

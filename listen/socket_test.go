@@ -29,7 +29,7 @@ func TestKeyOf(t *testing.T) {
 		{"127.0.0.1:nonsense-port", ""},
 	}
 	for _, tt := range tests {
-		key, err := KeyOf(tt.in)
+		key, err := KeyOf("tcp", tt.in)
 		if (err != nil) != (tt.want == "") {
 			t.Errorf("KeyOf(%q): %v", tt.in, err)
 			continue

@@ -95,6 +95,7 @@ type Interim interface {
 // Client is what is known of the caller.
 type Client struct {
 	Peer    netip.AddrPort // the other end of the connection, or what its PROXY header said
+	Local   netip.AddrPort // the address that the client connected to, or what its PROXY header said; not valid if that is not known
 	Addr    netip.Addr     // client.ip: rightmost address that is not a trusted proxy
 	Trusted bool           // the peer is one of the listener's trusted proxies
 	Server  string         // SNI of the TLS connection, lower case; "" without TLS

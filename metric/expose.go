@@ -96,7 +96,7 @@ func (p *page) family(f *family) {
 		switch {
 		case s.counter != nil:
 			p.series(f.name, "", s.labels, "")
-			p.uint(s.counter.Value())
+			p.uint(uint64(s.counterValue()))
 		case s.gauge != nil:
 			p.series(f.name, "", s.labels, "")
 			p.buf = append(strconv.AppendInt(p.buf, s.gaugeValue(), 10), '\n')

@@ -12,8 +12,13 @@ const (
 	Connections
 	ConnectionsTotal
 	ConnectionsRefused
+	ProxyHeaders
 	BytesReceived
 	BytesSent
+	Sessions
+	SessionDuration
+	Datagrams
+	DatagramsDropped
 	EndpointRequests
 	EndpointFailures
 	EndpointInFlight
@@ -24,6 +29,14 @@ const (
 	UpstreamConnectionsIdle
 	Retries
 	RetryBudgetExhausted
+	Hedges
+	BackendQueue
+	QueueWait
+	QueueRefused
+	Mirrored
+	DiscoveryLookups
+	DiscoveryEndpoints
+	DiscoveryAge
 	AccessLogLines
 	AccessLogDropped
 	Strictness
@@ -92,9 +105,15 @@ var table = [numFamilies]row{
 	Connections:        {name: "sluice_connections", kind: gauge, labels: []string{"listener"}, help: "Client connections open now."},
 	ConnectionsTotal:   {name: "sluice_connections_total", kind: counter, labels: []string{"listener"}, help: "Client connections accepted."},
 	ConnectionsRefused: {name: "sluice_connections_refused_total", kind: counter, labels: []string{"listener", "reason"}, help: "Client connections closed before they were served."},
+	ProxyHeaders:       {name: "sluice_proxy_headers_total", kind: counter, labels: []string{"listener"}, help: "PROXY protocol headers of trusted proxies that were taken over."},
 	BytesReceived:      {name: "sluice_bytes_received_total", kind: counter, labels: []string{"listener"}, help: "Bytes received from clients."},
 	BytesSent:          {name: "sluice_bytes_sent_total", kind: counter, labels: []string{"listener"}, help: "Bytes sent to clients."},
-	EndpointRequests:   {name: "sluice_endpoint_requests_total", kind: counter, labels: []string{"backend", "endpoint"}, help: "Attempts sent to an endpoint."},
+	Sessions: {name: "sluice_sessions_total", kind: counter, labels: []string{"listener", "reason"}, limit: 20_000,
+		help: "Connections and clients of layer 4 that have ended, by reason; none is the ordinary end."},
+	SessionDuration:  {name: "sluice_session_duration_seconds", kind: histogram, labels: []string{"listener"}, help: "Time from the begin to the end of a connection or client of layer 4."},
+	Datagrams:        {name: "sluice_datagrams_total", kind: counter, labels: []string{"listener", "direction"}, help: "Datagrams received from clients and sent to them."},
+	DatagramsDropped: {name: "sluice_datagrams_dropped_total", kind: counter, labels: []string{"listener", "reason"}, limit: 20_000, help: "Datagrams that were not passed on, by reason."},
+	EndpointRequests: {name: "sluice_endpoint_requests_total", kind: counter, labels: []string{"backend", "endpoint"}, help: "Attempts sent to an endpoint."},
 	EndpointFailures: {name: "sluice_endpoint_failures_total", kind: counter, labels: []string{"backend", "endpoint", "reason"}, limit: 50_000,
 		help: "Attempts that failed at an endpoint, by reason code."},
 	EndpointInFlight:  {name: "sluice_endpoint_in_flight", kind: gauge, labels: []string{"backend", "endpoint"}, help: "Attempts that an endpoint is serving now."},
@@ -106,6 +125,14 @@ var table = [numFamilies]row{
 	UpstreamConnectionsIdle: {name: "sluice_upstream_connections_idle", kind: gauge, labels: []string{"backend", "endpoint"}, help: "Connections to an endpoint kept for reuse now."},
 	Retries:                 {name: "sluice_retries_total", kind: counter, labels: []string{"backend", "outcome"}, help: "Retries made, by outcome."},
 	RetryBudgetExhausted:    {name: "sluice_retry_budget_exhausted_total", kind: counter, labels: []string{"backend"}, help: "Retries not made because the budget was used up."},
+	Hedges:                  {name: "sluice_hedges_total", kind: counter, labels: []string{"backend", "outcome"}, help: "Second attempts for slow requests, by outcome: won (its answer was used), lost, or denied (the budget was used up, or no other endpoint was free)."},
+	BackendQueue:            {name: "sluice_backend_queue", kind: gauge, labels: []string{"backend"}, help: "Requests that wait now because all endpoints have as many in flight as they may."},
+	QueueWait:               {name: "sluice_queue_wait_seconds", kind: histogram, labels: []string{"backend"}, help: "Time that requests have waited for an endpoint, whether they got one or not. Requests that did not wait are not counted."},
+	QueueRefused:            {name: "sluice_queue_refused_total", kind: counter, labels: []string{"backend", "reason"}, help: "Requests refused because the queue was full or they had waited too long, by reason code."},
+	DiscoveryLookups:        {name: "sluice_discovery_lookups_total", kind: counter, labels: []string{"name", "result"}, limit: 20_000, help: "Lookups of a discovered name, by result: ok, partial (a question failed), empty (no such name or no addresses) or failed."},
+	DiscoveryEndpoints:      {name: "sluice_discovery_endpoints", kind: gauge, labels: []string{"name"}, help: "Endpoints that a discovered name has now; they stay when lookups fail."},
+	DiscoveryAge:            {name: "sluice_discovery_age_seconds", kind: gauge, labels: []string{"name"}, help: "Time since a lookup of a discovered name last found endpoints, or since the first lookup if none has."},
+	Mirrored:                {name: "sluice_mirrored_total", kind: counter, labels: []string{"route", "outcome"}, help: "Copies of requests for a mirror, by what became of them."},
 	AccessLogLines:          {name: "sluice_access_log_lines_total", kind: counter, help: "Access-log lines written to their destination."},
 	AccessLogDropped:        {name: "sluice_access_log_dropped_total", kind: counter, help: "Access-log lines dropped because their destination was too slow or failed."},
 	Strictness:              {name: "sluice_strictness_total", kind: counter, labels: []string{"listener", "rule"}, help: "Requests that a listener with strict: warn let pass and would otherwise have refused, by reason."},

@@ -60,7 +60,7 @@ type series struct {
 	readers   []*Reader // who is asked for the value of a gauge, the last one counts; guarded by family.mu
 }
 
-// Reader is a gauge whose value is read from a function; see [Registry.GaugeFunc]. A nil Reader does nothing.
+// Reader is a gauge or counter whose value is read from a function; see [Registry.GaugeFunc]. A nil Reader does nothing.
 type Reader struct {
 	read   func() int64
 	series *series
@@ -137,7 +137,19 @@ func (r *Registry) GaugeFunc(id ID, f func() int64, values ...string) *Reader {
 	if r == nil {
 		return nil
 	}
-	s := r.acquire(id, gauge, values, false)
+	return r.reader(id, gauge, f, values)
+}
+
+// CounterFunc is [Registry.GaugeFunc] for a counter: f must never return less than before.
+func (r *Registry) CounterFunc(id ID, f func() int64, values ...string) *Reader {
+	if r == nil {
+		return nil
+	}
+	return r.reader(id, counter, f, values)
+}
+
+func (r *Registry) reader(id ID, k kind, f func() int64, values []string) *Reader {
+	s := r.acquire(id, k, values, false)
 	if s == nil {
 		return nil
 	}
@@ -165,7 +177,7 @@ func (r *Registry) Each(id ID, f func(values []string, value int64)) {
 	for _, s := range r.families[id].snapshot() {
 		switch {
 		case s.counter != nil:
-			f(s.values, int64(s.counter.Value()))
+			f(s.values, s.counterValue())
 		case s.gauge != nil:
 			f(s.values, s.gaugeValue())
 		}
@@ -326,16 +338,27 @@ func (f *family) snapshot() []*series {
 }
 
 func (s *series) gaugeValue() int64 {
-	s.family.mu.Lock()
-	var rd *Reader
-	if n := len(s.readers); n > 0 {
-		rd = s.readers[n-1]
-	}
-	s.family.mu.Unlock()
-	if rd != nil {
+	if rd := s.reader(); rd != nil {
 		return rd.read()
 	}
 	return s.gauge.Value()
+}
+
+func (s *series) counterValue() int64 {
+	if rd := s.reader(); rd != nil {
+		return rd.read()
+	}
+	return int64(s.counter.Value())
+}
+
+// reader returns the reader that counts, or nil.
+func (s *series) reader() *Reader {
+	s.family.mu.Lock()
+	defer s.family.mu.Unlock()
+	if n := len(s.readers); n > 0 {
+		return s.readers[n-1]
+	}
+	return nil
 }
 
 // renderLabels writes the labels as the exposition shows them, which is also an unambiguous key.

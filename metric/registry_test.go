@@ -171,6 +171,31 @@ func TestWrongUsePanics(t *testing.T) {
 }
 
 // A refused configuration registers its readers and gives them back; what is served must be shown again.
+func TestCounterFunc(t *testing.T) {
+	r := NewRegistry(Options{})
+	n := int64(3)
+	sc := r.Scope()
+	sc.CounterFunc(Datagrams, func() int64 { return n }, "dns", "received")
+	read := func() string {
+		var b strings.Builder
+		if _, err := r.WriteTo(&b); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	const line = "# TYPE sluice_datagrams_total counter\nsluice_datagrams_total{listener=\"dns\",direction=\"received\"} "
+	if got := read(); !strings.Contains(got, line+"3\n") {
+		t.Errorf("%s", got)
+	}
+	n = 5
+	if got := read(); !strings.Contains(got, line+"5\n") {
+		t.Errorf("%s", got)
+	}
+	if sc.Release(); strings.Contains(read(), "sluice_datagrams_total") {
+		t.Error("the series outlives its reader")
+	}
+}
+
 func TestGaugeFunc(t *testing.T) {
 	const series = `sluice_endpoint_healthy{backend="b",endpoint="e"}`
 	r := NewRegistry(Options{})

@@ -55,6 +55,16 @@ func (s *Scope) GaugeFunc(id ID, f func() int64, values ...string) {
 	}
 }
 
+// CounterFunc is [Registry.CounterFunc]; the scope releases it.
+func (s *Scope) CounterFunc(id ID, f func() int64, values ...string) {
+	if s == nil {
+		return
+	}
+	if r := s.reg.CounterFunc(id, f, values...); r != nil {
+		s.keep(r)
+	}
+}
+
 // Histogram is [Registry.Histogram]; the scope releases it.
 func (s *Scope) Histogram(id ID, values ...string) *Histogram {
 	if s == nil {

@@ -41,6 +41,7 @@ type state struct {
 	site   *Site
 	route  *Route
 	flight upstream.Flight
+	mirror mirroring
 	served bool // between Serve and Finish
 	flying bool // flight was given to a backend
 	found  route.Result[*Route]
@@ -102,7 +103,13 @@ func (s *state) run(x *message.Exchange) {
 		if r.Policies.Len() > 0 {
 			x.Times.Routed = message.Now()
 		}
+		if r.Mirror != nil {
+			s.mirror.begin(x, r.Mirror, s.shard)
+		}
 		failure = r.Action.serve(x, s)
+		if r.Mirror != nil {
+			s.mirror.sent(x, s.shard, false)
+		}
 	}
 	if failure != nil {
 		x.Fail(failure)
@@ -159,6 +166,7 @@ func (h *HTTP) Finish(x *message.Exchange) {
 	if s.flying {
 		s.flight.Finish(x)
 		s.flying = false
+		s.mirror.sent(x, s.shard, true)
 	}
 	s.count(x)
 	if s.site.Log != nil {

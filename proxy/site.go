@@ -64,6 +64,7 @@ type Route struct {
 	Timeout  time.Duration // of the whole exchange; 0 for none
 	Policies *policy.Chain
 	Action   Action
+	Mirror   *Mirror        // nil for none
 	Upgrade  []string       // protocols that the route permits, lower case
 	Trailers []message.Name // request trailers that the route forwards
 	Metrics  RouteMetrics
@@ -128,7 +129,7 @@ func (s *Site) readPath(x *message.Exchange, rules message.PathRules, shard metr
 	return reason
 }
 
-// Action is what a route does with a request: one of Forward, Redirect, Respond.
+// Action is what a route does with a request: one of Forward, Split, Redirect, Respond.
 type Action interface {
 	serve(x *message.Exchange, s *state) *message.Failure
 }

@@ -35,6 +35,8 @@ type Backend struct {
 	budget  budget
 	store   bodyStore
 	session *session // nil: clients are not kept at their endpoints
+	queue   *queue   // nil: endpoints take any number of requests
+	hedging *hedging // nil: no request is sent twice because it is slow
 	timed   bool     // the algorithm goes by latency
 	metrics backendMetrics
 
@@ -60,6 +62,7 @@ type Backend struct {
 type choice struct {
 	picker balance.Picker
 	slots  []*Endpoint    // by slot; nil where an endpoint has gone
+	open   []bool         // by slot: the endpoint has a weight above 0
 	until  int64          // moment at which it must be made anew
 	usable int            // endpoints that are neither down nor ejected
 	total  int            // endpoints of a weight above 0
@@ -79,6 +82,7 @@ func New(o Options, keeper Keeper, reg *metric.Registry) (*Backend, error) {
 		options: o, keeper: keeper, retry: newRetryRules(&o.Retry), session: newSession(o.Session, o.Name),
 		ready: make(chan struct{}), found: make([][]placed, len(o.Endpoints)),
 	}
+	b.queue, b.hedging = newQueue(b), newHedging(o.Hedge)
 	b.timed = o.Algorithm == leastLatency
 	b.budget.share, b.budget.floor = o.Retry.Budget, int64(o.Retry.Floor)
 	b.store.limit = o.Retry.MaxKept
@@ -89,9 +93,11 @@ func New(o Options, keeper Keeper, reg *metric.Registry) (*Backend, error) {
 		}
 		b.check = check
 	}
-	if transportOf(o.Protocol) == nil {
-		return nil, fmt.Errorf("backend %q: no protocol %q for backends", o.Name, o.Protocol)
+	t, err := bind(o.Transport("", ""))
+	if err != nil {
+		return nil, fmt.Errorf("backend %q: %w", o.Name, err)
 	}
+	t.Close()
 	if _, err := balance.New(b.balancing(), nil); err != nil {
 		return nil, fmt.Errorf("backend %q: %w", o.Name, err)
 	}
@@ -217,7 +223,7 @@ func (b *Backend) rebuild(now int64) {
 	if b.closed {
 		return // the endpoints were given back; exchanges that are under way go on with the last choice
 	}
-	c := &choice{until: math.MaxInt64, slots: make([]*Endpoint, len(b.roster))}
+	c := &choice{until: math.MaxInt64, slots: make([]*Endpoint, len(b.roster)), open: make([]bool, len(b.roster))}
 	levels := b.levels(c, now)
 	start := uint64(0)
 	if b.built {
@@ -233,6 +239,7 @@ func (b *Backend) rebuild(now int64) {
 	c.picker, c.panics, c.shares = picker, plan.Panics, plan.Shares
 	c.tokens, c.values = b.session.tokens(c.slots)
 	b.choice.Store(c)
+	c.offerAll()
 	if c.until != math.MaxInt64 {
 		b.wake(time.Duration(max(0, c.until-now)))
 	}
@@ -276,6 +283,7 @@ func (b *Backend) levels(c *choice, now int64) []balance.Level {
 			priorities = append(priorities, e.priority)
 		}
 		l.All = append(l.All, m)
+		c.open[slot] = true
 		c.total++
 		if left := e.ep.ejectedFor(now); left > 0 {
 			c.until = min(c.until, now+int64(left))
@@ -329,6 +337,15 @@ type backendMetrics struct {
 	lost      *metric.Counter
 	replayed  *metric.Counter
 	exhausted *metric.Counter
+
+	queued      *metric.Gauge
+	waited      *metric.Histogram
+	refusedFull *metric.Counter
+	refusedLate *metric.Counter
+
+	hedgesWon    *metric.Counter
+	hedgesLost   *metric.Counter
+	hedgesDenied *metric.Counter
 }
 
 func (m *backendMetrics) open(reg *metric.Registry, backend string) {
@@ -342,4 +359,11 @@ func (m *backendMetrics) open(reg *metric.Registry, backend string) {
 		m.saved, m.lost = metric.NewCounter(1), metric.NewCounter(1)
 		m.replayed, m.exhausted = metric.NewCounter(1), metric.NewCounter(1)
 	}
+	m.queued = m.scope.Gauge(metric.BackendQueue, backend)
+	m.waited = m.scope.Histogram(metric.QueueWait, backend)
+	m.refusedFull = m.scope.Counter(metric.QueueRefused, backend, message.QueueFull.String())
+	m.refusedLate = m.scope.Counter(metric.QueueRefused, backend, message.QueueTimeout.String())
+	m.hedgesWon = m.scope.Counter(metric.Hedges, backend, "won")
+	m.hedgesLost = m.scope.Counter(metric.Hedges, backend, "lost")
+	m.hedgesDenied = m.scope.Counter(metric.Hedges, backend, "denied")
 }

@@ -7,10 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // checkBytes bounds what a check reads of an answer, head and body together.
@@ -20,7 +18,7 @@ const checkBytes = 64 << 10
 // of its own, so that it also shows whether the endpoint still accepts connections, and it reads less strictly than the codec does: the
 // answer goes to nobody.
 type httpCheck struct {
-	dialer   net.Dialer
+	checkDialer
 	path     string
 	host     string
 	statuses []StatusRange
@@ -28,7 +26,7 @@ type httpCheck struct {
 }
 
 func newHTTPCheck(o *CheckOptions) Check {
-	c := &httpCheck{dialer: net.Dialer{Timeout: o.Timeout}, path: o.Path, host: o.Host, statuses: o.Statuses, body: []byte(o.Body)}
+	c := &httpCheck{checkDialer: newCheckDialer(o), path: o.Path, host: o.Host, statuses: o.Statuses, body: []byte(o.Body)}
 	if len(c.statuses) == 0 {
 		c.statuses = []StatusRange{{200, 299}}
 	}
@@ -36,23 +34,15 @@ func newHTTPCheck(o *CheckOptions) Check {
 }
 
 // Run implements Check.
-func (c *httpCheck) Run(ctx context.Context, address string) error {
-	conn, err := c.dialer.DialContext(ctx, "tcp", address)
+func (c *httpCheck) Run(ctx context.Context, t *Target) error {
+	conn, done, err := c.dial(ctx, t, t.TLS != nil)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	// The deadline ends reads and writes in time; the end of ctx before that ends them at once.
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return err
-		}
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	defer done()
 	host := c.host
 	if host == "" {
-		host = address
+		host = t.Address
 	}
 	request := "GET " + c.path + " HTTP/1.1\r\nHost: " + host + "\r\nUser-Agent: Sluice-Health\r\nAccept: */*\r\nConnection: close\r\n\r\n"
 	if _, err := io.WriteString(conn, request); err != nil {

@@ -1,20 +1,17 @@
 package upstream
 
-import (
-	"context"
-	"net"
-)
+import "context"
 
 // tcpCheck passes if a connection can be opened.
-type tcpCheck struct{ dialer net.Dialer }
+type tcpCheck struct{ checkDialer }
 
-func newTCPCheck(o *CheckOptions) Check { return &tcpCheck{net.Dialer{Timeout: o.Timeout}} }
+func newTCPCheck(o *CheckOptions) Check { return &tcpCheck{newCheckDialer(o)} }
 
 // Run implements Check.
-func (c *tcpCheck) Run(ctx context.Context, address string) error {
-	conn, err := c.dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
+func (c *tcpCheck) Run(ctx context.Context, t *Target) error {
+	_, done, err := c.dial(ctx, t, false)
+	if err == nil {
+		done()
 	}
-	return conn.Close()
+	return err
 }

@@ -65,7 +65,7 @@ func runCheck(t testing.TB, o *CheckOptions, address string) error {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), o.Timeout)
 	defer cancel()
-	return check.Run(ctx, address)
+	return check.Run(ctx, &Target{Address: address})
 }
 
 func TestHTTPCheck(t *testing.T) {
@@ -161,7 +161,7 @@ func TestHTTPCheckEndsWithItsContext(t *testing.T) {
 	check := newHTTPCheck(&CheckOptions{Path: "/", Timeout: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- check.Run(ctx, l.Addr().String()) }()
+	go func() { done <- check.Run(ctx, &Target{Address: l.Addr().String()}) }()
 	conn, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)

@@ -7,8 +7,8 @@ import (
 
 // Check asks an endpoint whether it is well. It is safe for any number of goroutines.
 type Check interface {
-	// Run returns nil if the endpoint at address is well, or what is wrong with it. It ends when ctx does.
-	Run(ctx context.Context, address string) error
+	// Run returns nil if the endpoint is well, or what is wrong with it. It ends when ctx does.
+	Run(ctx context.Context, t *Target) error
 }
 
 // checks is read-only: the kinds of active health checks.
@@ -18,6 +18,8 @@ var checks = []struct {
 }{
 	{"http", newHTTPCheck},
 	{"tcp", newTCPCheck},
+	{"tls", newTLSCheck},
+	{"udp", newUDPCheck},
 }
 
 func newCheck(o *CheckOptions) (Check, error) {

@@ -50,6 +50,9 @@ func FromConfig(c *config.Backend) (Options, error) {
 	o.MaxInFlight, o.Queue, o.QueueTimeout = c.Connections.Max, c.Connections.Queue, c.Connections.QueueTimeout
 	o.Idle, o.MaxIdle = c.Connections.Idle, c.Connections.MaxIdle
 	o.MaxHeader, o.MaxHeaderCount = int(c.Limits.Headers), c.Limits.HeaderCount
+	if o.Check != nil {
+		o.Check.ProxyProtocol = o.ProxyProtocol
+	}
 	var err error
 	if o.TLS, err = tlsFromConfig(c.TLS); err != nil {
 		return o, fmt.Errorf("backend %q: tls: %w", c.Name, err)

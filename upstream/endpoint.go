@@ -1,7 +1,9 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +21,7 @@ type Endpoint struct {
 
 	backend   string
 	address   string
+	literal   netip.AddrPort // address, where its host is no name
 	transport atomic.Pointer[boundTransport]
 	metrics   endpointMetrics
 
@@ -28,11 +31,14 @@ type Endpoint struct {
 	ejections    atomic.Int32 // ejections in a row
 	ejectedUntil atomic.Int64 // moment of message.Now; 0: never was
 	failures     atomic.Uint64
+	window       window      // of the error rate
 	down         atomic.Bool // active checks say so; written under mu
 
 	employed atomic.Bool              // a generation has worked with it
 	since    atomic.Int64             // moment from which a slow start counts; 0 for none
 	override atomic.Pointer[Override] // what an operator has set; nil for nothing
+
+	seats atomic.Pointer[[]seat] // queues that get its free places, the oldest generation's first; replaced under mu
 
 	mu       sync.Mutex
 	record   checkRecord // guarded by mu
@@ -43,20 +49,43 @@ type Endpoint struct {
 type boundTransport struct {
 	Transport
 	options TransportOptions
+	tls     *tls.Config // for connections of layer 4; nil for plain ones
 }
 
 // NewEndpoint makes the endpoint of a backend that o names. Its series stand in reg, which may be nil, until Close.
 func NewEndpoint(backend string, o TransportOptions, reg *metric.Registry) (*Endpoint, error) {
+	t, err := bind(o)
+	if err != nil {
+		return nil, fmt.Errorf("backend %q: endpoint %s: %w", backend, o.Address, err)
+	}
+	ep := newEndpoint(backend, o, t.Transport, reg)
+	ep.transport.Store(t)
+	return ep, nil
+}
+
+// bind makes the transport for settings.
+func bind(o TransportOptions) (*boundTransport, error) {
 	open := transportOf(o.Protocol)
 	if open == nil {
-		return nil, fmt.Errorf("backend %q: endpoint %s: no protocol %q for backends", backend, o.Address, o.Protocol)
+		return nil, fmt.Errorf("no protocol %q for backends", o.Protocol)
 	}
-	return newEndpoint(backend, o, open(o), reg), nil
+	t := &boundTransport{options: o}
+	if o.Secure {
+		var err error
+		if t.tls, err = ClientTLS(o.TLS); err != nil {
+			return nil, err
+		}
+	}
+	t.Transport = open(o, t.tls)
+	return t, nil
 }
 
 func newEndpoint(backend string, o TransportOptions, t Transport, reg *metric.Registry) *Endpoint {
 	ep := &Endpoint{backend: backend, address: o.Address}
-	ep.transport.Store(&boundTransport{t, o})
+	if literal, err := netip.ParseAddrPort(o.Address); err == nil {
+		ep.literal = literal
+	}
+	ep.transport.Store(&boundTransport{Transport: t, options: o})
 	ep.metrics.open(reg, ep)
 	return ep
 }
@@ -79,10 +108,13 @@ func (ep *Endpoint) Close() {
 func (ep *Endpoint) Sweep() { ep.transport.Load().Sweep() }
 
 // adopt gives the endpoint a new transport if its settings have changed. Exchanges under way keep the connection that they have. New has
-// seen that there is such a protocol.
+// tried the settings; if a file has vanished since, the endpoint keeps what it has.
 func (ep *Endpoint) adopt(o TransportOptions) {
-	if ep.transport.Load().options != o {
-		ep.transport.Swap(&boundTransport{transportOf(o.Protocol)(o), o}).Close()
+	if ep.transport.Load().options == o {
+		return
+	}
+	if t, err := bind(o); err == nil {
+		ep.transport.Swap(t).Close()
 	}
 }
 

@@ -75,6 +75,7 @@ type keeper struct {
 	kept  map[string]*Endpoint
 	users map[string]int
 	reg   *metric.Registry
+	open  func(TransportOptions) *Endpoint // nil for NewEndpoint
 }
 
 func newKeeper(endpoints ...*Endpoint) *keeper {
@@ -89,11 +90,13 @@ func (k *keeper) Acquire(backend string, o TransportOptions) (*Endpoint, error) 
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.kept[o.Address] == nil {
-		ep, err := NewEndpoint(backend, o, k.reg)
-		if err != nil {
+		if k.open != nil {
+			k.kept[o.Address] = k.open(o)
+		} else if ep, err := NewEndpoint(backend, o, k.reg); err != nil {
 			return nil, err
+		} else {
+			k.kept[o.Address] = ep
 		}
-		k.kept[o.Address] = ep
 	}
 	k.users[o.Address]++
 	return k.kept[o.Address], nil

@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/balance"
+	"github.com/sluice-gateway/sluice/http1"
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
+	"github.com/sluice-gateway/sluice/stream"
 )
 
 // Flight is what a backend remembers of one exchange. Whoever drives exchanges keeps one in the state of each and uses it again: the zero
@@ -14,6 +16,8 @@ import (
 type Flight struct {
 	// Shard is where the exchange counts; it stays from exchange to exchange.
 	Shard metric.Shard
+	// Cancel ends an attempt from elsewhere; nil if nobody wants to. An exchange that has one is not sent a second time beside a slow first one.
+	Cancel *http1.Cancel
 
 	backend  *Backend
 	choice   *choice   // that the last pick was made from
@@ -28,6 +32,11 @@ type Flight struct {
 	call     Call
 	failure  message.Failure // what Do returns, so that the transport's own may be shared
 	body     replayBody
+	prelude  []byte // memory of call.Prelude
+
+	exchange *message.Exchange // nil for connections of layer 4
+	waiter   waiter            // its place in a queue
+	rival    *rival            // the second attempt beside a slow one; kept for the next exchange, nil before the first
 }
 
 // The failures of exchanges that no endpoint gets to see. Read-only.
@@ -41,7 +50,7 @@ var (
 //
 // Every Do is followed by f.Finish when the exchange has ended. Until then x.Request.Body is the backend's; nobody else pulls it.
 func (b *Backend) Do(x *message.Exchange, f *Flight) *message.Failure {
-	f.backend = b
+	f.backend, f.exchange = b, x
 	x.Outcome.Backend = b.options.Name
 	if x.Request.Length != 0 {
 		f.body.open(x.Request.Body, x.Request.Length, &b.store, b.retry.maxBody)
@@ -55,19 +64,23 @@ func (b *Backend) Do(x *message.Exchange, f *Flight) *message.Failure {
 		return f.end(x, &noTime)
 	}
 	b.read(x, f)
-	slot, refused := b.reserve(x, f, now, -1)
+	slot, refused := b.reserve(f, now, x.Deadline, -1)
 	if refused != nil {
 		return f.end(x, refused)
 	}
+	if failure := b.prepare(x, f); failure != nil {
+		f.choice.slots[slot].release()
+		return f.end(x, failure)
+	}
 	for {
-		ep := f.choice.slots[slot]
-		failure := b.try(x, f, ep, now)
+		var failure *message.Failure
+		slot, failure = b.try(x, f, slot, f.query.Now)
 		if failure == nil && !b.retry.onStatus(x.Response.Status) {
 			return b.accept(x, f, slot, true)
 		}
 		now = message.Now()
 		if failure != nil {
-			failure = b.blame(x, f, ep, failure, now)
+			failure = b.blame(x, f, f.choice.slots[slot], failure, now)
 		}
 		next := b.next(x, f, slot, failure, now)
 		if next < 0 {
@@ -108,18 +121,22 @@ func (b *Backend) read(x *message.Exchange, f *Flight) {
 	}
 }
 
-// reserve picks an endpoint and counts the request in flight there. last is the slot of the try before, or -1. A failure says that there is
-// none.
-func (b *Backend) reserve(_ *message.Exchange, f *Flight, now int64, last int) (int, *message.Failure) {
-	c := b.current()
-	f.choice = c
-	f.query.Now = now
-	slot := b.pick(c, f, last)
-	if slot < 0 {
-		return -1, &noEndpoint
+// prepare sets what all tries of the exchange have in common.
+func (b *Backend) prepare(x *message.Exchange, f *Flight) *message.Failure {
+	// A request that cannot be sent again must not meet the end of an idle connection.
+	f.call.Once = !b.retry.repeatable(x.Request.Method) || x.Request.Length > b.retry.maxBody
+	if b.options.ProxyProtocol == 0 {
+		return nil
 	}
-	c.slots[slot].load.Begin()
-	return slot, nil
+	h := stream.ProxyHeader{Source: x.Client.Peer, Destination: x.Client.Local, Transport: stream.ProxyStream}
+	h.Local = !h.Source.IsValid() || !h.Destination.IsValid()
+	var err error
+	if f.prelude, err = stream.AppendProxyHeader(f.prelude[:0], b.options.ProxyProtocol, &h); err != nil {
+		f.failure = message.Failure{Reason: message.Internal, Side: message.SideInternal, Stage: message.StageConnect, Err: err}
+		return &f.failure
+	}
+	f.call.Prelude = f.prelude
+	return nil
 }
 
 // pick chooses an endpoint that was not tried; if all were, any but the last; if there is no other, that. -1 means that there is none.
@@ -150,44 +167,66 @@ func (c *choice) keeps(slot int, now int64) bool {
 	return ep.usable(now) && ep.state() != StateMaint
 }
 
-// try sends the exchange to one endpoint, at the moment now. The request is counted in flight there already; after a failure it no longer is.
-func (b *Backend) try(x *message.Exchange, f *Flight, ep *Endpoint, now int64) *message.Failure {
+// try sends the exchange to the endpoint of a slot, at the moment now. The request is counted in flight there already, and still is after a
+// failure. It returns the slot whose answer or failure it is: that of the second attempt, if there was one and it was better.
+func (b *Backend) try(x *message.Exchange, f *Flight, slot int, now int64) (int, *message.Failure) {
+	ep := f.choice.slots[slot]
 	ep.metrics.requests.Inc(f.Shard)
 	o, t := &x.Outcome, &x.Times
 	o.Attempts++
 	o.Endpoint = ep.address
 	t.Connected, t.FirstByte = 0, 0
-	f.call.Reused = false
+	f.call.Reused, f.call.Cancel = false, f.Cancel
 	f.call.FirstByte = b.options.FirstByte
 	f.call.Deadline, f.call.Begun = x.Deadline, now
 	if b.retry.perTry > 0 && (x.Deadline == 0 || x.Deadline > now+b.retry.perTry) {
 		f.call.Deadline = now + b.retry.perTry
 	}
+	armed := b.hedging != nil && b.arm(x, f, slot, now)
 	failure := ep.transport.Load().Do(x, &f.call)
 	o.Reused = f.call.Reused
-	if f.call.Reused {
-		ep.metrics.reused.Inc(f.Shard)
-	} else if failure == nil || failure.Stage != message.StageConnect {
-		ep.metrics.fresh.Inc(f.Shard)
+	ep.countConnection(f.Shard, &f.call, failure)
+	if armed {
+		if other := b.contest(x, f, slot, failure, now); other >= 0 {
+			return other, nil
+		}
 	}
 	if failure != nil {
-		ep.load.End()
-		return failure
+		return slot, failure
 	}
 	f.endpoint = ep
 	if t.FirstByte == 0 {
 		t.FirstByte = message.Now()
 	}
-	took := t.FirstByte - now
-	b.metrics.duration.Observe(f.Shard, time.Duration(took))
-	if i := failingStatus(x.Response.Status); i >= 0 {
-		f.judged = true
-		b.penalise(ep, t.FirstByte, took)
-		b.failed(ep, f.Shard, kindOfStatus(i), false, t.FirstByte)
-	} else if b.timed {
-		ep.load.Observe(t.FirstByte, took)
+	f.judged = b.answered(ep, f.Shard, x.Response.Status, now, t.FirstByte)
+	return slot, nil
+}
+
+// countConnection counts what an attempt went over, if it had a connection.
+func (ep *Endpoint) countConnection(shard metric.Shard, c *Call, failure *message.Failure) {
+	if c.Reused {
+		ep.metrics.reused.Inc(shard)
+	} else if failure == nil || failure.Stage != message.StageConnect {
+		ep.metrics.fresh.Inc(shard)
 	}
-	return nil
+}
+
+// answered takes the head of an answer to an attempt that began at the moment begun, and reports whether its status was held against the endpoint.
+func (b *Backend) answered(ep *Endpoint, shard metric.Shard, status int, begun, firstByte int64) (judged bool) {
+	took := firstByte - begun
+	b.metrics.duration.Observe(shard, time.Duration(took))
+	if i := failingStatus(status); i >= 0 {
+		b.penalise(ep, firstByte, took)
+		b.failed(ep, shard, kindOfStatus(i), false, firstByte)
+		return true
+	}
+	if b.timed {
+		ep.load.Observe(firstByte, took)
+	}
+	if b.hedging != nil {
+		b.hedging.observe(took, firstByte)
+	}
+	return false
 }
 
 // penalise tells an algorithm that goes by latency of a failure: it is never a fast answer, however soon it came.
@@ -199,46 +238,68 @@ func (b *Backend) penalise(ep *Endpoint, now, took int64) {
 
 // blame gives a failure its final reason and holds it against the endpoint, if it is the endpoint's.
 func (b *Backend) blame(x *message.Exchange, f *Flight, ep *Endpoint, failure *message.Failure, now int64) *message.Failure {
-	if failure.Side != message.SideUpstream || idleRace(failure, f.call.Reused) {
+	reason, expired := b.charge(ep, f.Shard, &f.call, failure, x.Deadline, x.Outcome.Attempts == 1, now)
+	if reason == failure.Reason {
 		return failure
 	}
-	kind, fair := kindOf(failure.Reason), true
-	waited := timedOut(failure.Reason) || failure.Reason == message.UpstreamConnectTimeout
-	switch {
-	case waited && x.Deadline != 0 && now >= x.Deadline:
-		// The exchange's own time is up. The endpoint is to blame only if it had all of that time.
-		fair = x.Outcome.Attempts == 1
-		f.failure = *failure
-		f.failure.Reason, f.failure.Retry = message.RouteTimeout, message.RetryNever
-		failure = &f.failure
-	case failure.Reason == message.UpstreamTimeoutFirstByte && b.retry.perTry > 0 && now >= f.call.Deadline:
-		f.failure = *failure
-		f.failure.Reason = message.UpstreamTimeoutPerTry
-		failure, kind = &f.failure, kindOf(message.UpstreamTimeoutPerTry)
+	f.failure = *failure
+	f.failure.Reason = reason
+	if expired {
+		f.failure.Retry = message.RetryNever
 	}
-	if fair {
-		b.penalise(ep, now, now-f.call.Begun)
-		b.failed(ep, f.Shard, kind, failure.Stage == message.StageConnect, now)
-	}
-	return failure
+	return &f.failure
 }
 
-// next returns the slot for another try, or -1 if there is to be none. failure is nil if an answer is to be dropped for it.
+// charge holds the failure of an attempt against the endpoint, if it is the endpoint's. whole says that the attempt had all of the exchange's
+// time. It returns the final reason, and whether the exchange's time is up.
+func (b *Backend) charge(ep *Endpoint, shard metric.Shard, c *Call, failure *message.Failure, deadline int64, whole bool, now int64) (reason message.Reason, expired bool) {
+	reason = failure.Reason
+	if failure.Side != message.SideUpstream || idleRace(failure, c.Reused) {
+		return reason, false
+	}
+	kind, fair := kindOf(reason), true
+	waited := timedOut(reason) || reason == message.UpstreamConnectTimeout
+	switch {
+	case waited && deadline != 0 && now >= deadline:
+		// The exchange's own time is up. The endpoint is to blame only if it had all of that time.
+		reason, expired, fair = message.RouteTimeout, true, whole
+	case reason == message.UpstreamTimeoutFirstByte && b.retry.perTry > 0 && now >= c.Deadline:
+		reason = message.UpstreamTimeoutPerTry
+		kind = kindOf(reason)
+	}
+	if fair {
+		b.penalise(ep, now, now-c.Begun)
+		b.failed(ep, shard, kind, failure.Stage == message.StageConnect, now)
+		if waited && b.hedging != nil {
+			b.hedging.observe(now-c.Begun, now)
+		}
+	}
+	return reason, expired
+}
+
+// next returns the slot for another try, or -1 if there is to be none. failure is nil if an answer is to be dropped for it. After a failure the place
+// at the endpoint is given back, unless the next try goes there as well.
 func (b *Backend) next(x *message.Exchange, f *Flight, slot int, failure *message.Failure, now int64) int {
 	v := b.retry.decide(&try{
 		failure: failure, status: x.Response.Status, reused: f.call.Reused, replayed: f.replayed,
 		repeats: b.retry.repeatable(x.Request.Method), left: b.retry.attempts - f.retries,
 		kept: f.body.replayable(x.Request.Pumping),
 	})
-	if v == giveUp || x.Deadline != 0 && x.Deadline-now < minTryTime {
-		return -1
+	if x.Deadline != 0 && x.Deadline-now < minTryTime {
+		v = giveUp
 	}
 	// After one race the pool's other connections are under suspicion too: the endpoint was likely restarted.
 	if v == replay {
 		f.replayed, f.call.Fresh = true, true
+		f.query.Now = now
 		b.metrics.replayed.Inc(f.Shard)
-		f.choice.slots[slot].load.Begin()
 		return slot
+	}
+	if failure != nil {
+		f.choice.slots[slot].release()
+	}
+	if v == giveUp {
+		return -1
 	}
 	// The request itself is in flight as well, between two tries.
 	b.settle(f, false)
@@ -252,8 +313,8 @@ func (b *Backend) next(x *message.Exchange, f *Flight, slot int, failure *messag
 		}
 		f.charged = true
 	}
-	other, refused := b.reserve(x, f, now, slot)
-	if refused != nil {
+	other := b.again(x, f, slot, failure == nil, now)
+	if other < 0 {
 		if f.charged {
 			f.charged = false
 			b.budget.give()
@@ -263,6 +324,33 @@ func (b *Backend) next(x *message.Exchange, f *Flight, slot int, failure *messag
 	f.retrying = true
 	f.retries++
 	return other
+}
+
+// again waits as the backoff says and takes a place for another try, or returns -1. occupied says that the exchange still holds the place of the try
+// before, with an answer that it may have to be content with.
+func (b *Backend) again(x *message.Exchange, f *Flight, last int, occupied bool, now int64) int {
+	if wait := b.retry.pause(f.retries, rand.Uint64(), now, x.Deadline); wait > 0 {
+		f.pause(x, wait)
+		now = message.Now()
+	}
+	if occupied && b.queue != nil {
+		// To wait for one place while holding another could go round in a circle.
+		f.choice, f.query.Now = b.current(), now
+		slot, _ := b.queue.take(f.choice, f, last)
+		return slot
+	}
+	slot, refused := b.reserve(f, now, x.Deadline, last)
+	if refused != nil {
+		return -1
+	}
+	return slot
+}
+
+// pause waits for d.
+func (f *Flight) pause(x *message.Exchange, d time.Duration) {
+	w := &f.waiter
+	w.arm(d)
+	x.Await(w.sleep) // nobody wakes a waiter that is in no list
 }
 
 // settle ends the retry under way, if there is one.
@@ -292,7 +380,7 @@ func (f *Flight) discard(x *message.Exchange) {
 	r.Header.Reset()
 	r.Trailer.Reset()
 	r.Status, r.Body, r.Length, r.Tunnel, r.Close = 0, message.NoBody{}, 0, nil, false
-	f.endpoint.load.End()
+	f.endpoint.release()
 	f.endpoint, f.judged = nil, false
 }
 
@@ -321,17 +409,20 @@ func (f *Flight) Finish(x *message.Exchange) {
 		return
 	}
 	f.release(x)
+	if f.rival != nil {
+		f.rival.finish()
+	}
 	if ep := f.endpoint; ep != nil {
-		ep.load.End()
+		ep.release()
 		switch {
 		case f.judged:
 		case x.Outcome.Side == message.SideUpstream && x.Outcome.Reason != message.RouteTimeout:
 			b.failed(ep, f.Shard, kindOf(x.Outcome.Reason), false, message.Now())
 		default:
-			ep.succeeded()
+			b.succeeded(ep, x.Times.FirstByte)
 		}
 	}
-	f.backend, f.choice, f.endpoint = nil, nil, nil
+	f.backend, f.choice, f.endpoint, f.exchange = nil, nil, nil, nil
 	f.judged, f.replayed, f.retries = false, false, 0
 	f.query.Tried.Reset()
 	f.call = Call{}

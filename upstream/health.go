@@ -116,7 +116,7 @@ func (b *Backend) watchOver(ctx context.Context, ep *Endpoint, wait time.Duratio
 		case <-timer.C:
 		}
 		limited, cancel := context.WithTimeout(ctx, o.Timeout)
-		err := b.check.Run(limited, ep.address)
+		err := b.check.Run(limited, &Target{ep.address, ep.transport.Load().tls})
 		cancel()
 		if ctx.Err() != nil {
 			return // cut by the end of the backend: the result says nothing

@@ -20,7 +20,8 @@ type scriptedCheck struct {
 	hang   bool // wait for the end of the context
 }
 
-func (c *scriptedCheck) Run(ctx context.Context, address string) error {
+func (c *scriptedCheck) Run(ctx context.Context, t *Target) error {
+	address := t.Address
 	c.mu.Lock()
 	c.runs[address] = append(c.runs[address], time.Now())
 	err, hang := c.faults[address], c.hang

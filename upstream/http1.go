@@ -1,10 +1,14 @@
 package upstream
 
-import "github.com/sluice-gateway/sluice/http1"
+import (
+	"crypto/tls"
 
-func newHTTP1(o TransportOptions) Transport {
+	"github.com/sluice-gateway/sluice/http1"
+)
+
+func newHTTP1(o TransportOptions, secure *tls.Config) Transport {
 	return http1.NewPool(http1.PoolOptions{
 		Address: o.Address, ConnectTimeout: o.Connect, IdleTimeout: o.Idle, ProgressTimeout: o.Progress, MaxIdle: o.MaxIdle,
-		MaxHeader: o.MaxHeader, MaxHeaderCount: o.MaxHeaderCount,
+		MaxHeader: o.MaxHeader, MaxHeaderCount: o.MaxHeaderCount, TLS: secure,
 	})
 }

@@ -104,7 +104,9 @@ type CheckOptions struct {
 	Host     string // http: the field Host; "" means the endpoint's address
 	Statuses []StatusRange
 	Body     string // http: what the first 64 KiB of the answer must contain; "" means anything
-	Interval time.Duration
+	// ProxyProtocol is the version of the header that the check's connections begin with, 0 for none.
+	ProxyProtocol int
+	Interval      time.Duration
 	// DownInterval is the time between checks of an endpoint that is down, or about to change.
 	DownInterval time.Duration
 	Timeout      time.Duration // bounds one check as a whole
@@ -195,8 +197,8 @@ func (o *Options) validate() error {
 		switch {
 		case e.Source == nil && seen[e.Address]:
 			return fmt.Errorf("backend %q: endpoint %s is listed twice; use weight to send it more", o.Name, e.Address)
-		case e.Weight < 0 || e.Weight > maxWeight:
-			return fmt.Errorf("backend %q: endpoint %s has weight %d; use 0 to %d", o.Name, e.Address, e.Weight, maxWeight)
+		case e.Weight < 0 || e.Weight > MaxWeight:
+			return fmt.Errorf("backend %q: endpoint %s has weight %d; use 0 to %d", o.Name, e.Address, e.Weight, MaxWeight)
 		}
 		seen[e.Address] = true
 	}
@@ -206,5 +208,5 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// maxWeight is the largest weight of an endpoint.
-const maxWeight = 65535
+// MaxWeight is the largest weight of an endpoint.
+const MaxWeight = 65535

@@ -35,14 +35,27 @@ func (b *Backend) failed(ep *Endpoint, shard metric.Shard, kind int, connecting 
 	if connecting && b.check != nil && ep.couldNotConnect(b.options.Check.Fall) {
 		ep.changed()
 	}
-	limit := b.options.Outlier.Consecutive
 	// What fails while the endpoint is ejected had begun before, or came in panic: it is not held against it after its return.
-	if limit <= 0 || ep.ejectedFor(now) > 0 || int(ep.failing.Add(1)) < limit {
+	if ep.ejectedFor(now) > 0 {
+		return
+	}
+	o := &b.options.Outlier
+	inRow := o.Consecutive > 0 && int(ep.failing.Add(1)) >= o.Consecutive
+	inWindow := o.ErrorRate > 0 && ep.window.failed(now, o)
+	if !inRow && !inWindow {
 		return
 	}
 	if b.eject(ep, shard, now) {
 		b.refreshBeside(now) // in case this generation is not live
 		ep.changedBeside(b)
+	}
+}
+
+// succeeded takes a request that went well, which was answered at the moment now.
+func (b *Backend) succeeded(ep *Endpoint, now int64) {
+	ep.succeeded()
+	if o := &b.options.Outlier; o.ErrorRate > 0 {
+		ep.window.succeeded(now, o)
 	}
 }
 
@@ -59,6 +72,7 @@ func (b *Backend) eject(ep *Endpoint, shard metric.Shard, now int64) bool {
 	}
 	times := min(ep.ejections.Add(1), maxGrowth)
 	ep.failing.Store(0)
+	ep.window.clear()
 	ep.ejectedUntil.Store(now + int64(times)*int64(b.options.Outlier.Eject))
 	ep.metrics.ejections.Inc(shard)
 	return true

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math/bits"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ type retryRules struct {
 	reset    bool
 	timeout  bool
 	perTry   int64
+	backoff  int64
 	maxBody  int64
 	statuses [10]uint64 // a bit for each status from 0 to 639
 	known    uint16     // a bit for each message.MethodID that may be repeated
@@ -26,7 +28,7 @@ type retryRules struct {
 func newRetryRules(o *RetryOptions) retryRules {
 	r := retryRules{
 		attempts: o.Attempts, connect: o.Connect, reset: o.Reset, timeout: o.Timeout,
-		perTry: int64(o.PerTry), maxBody: o.MaxBody,
+		perTry: int64(o.PerTry), backoff: int64(o.Backoff), maxBody: o.MaxBody,
 	}
 	for _, s := range o.Statuses {
 		for code := max(s.Low, 0); code <= s.High && code < 64*len(r.statuses); code++ {
@@ -110,6 +112,24 @@ func (r *retryRules) decide(t *try) verdict {
 		return again
 	}
 	return giveUp
+}
+
+// maxBackoff is how many times the first one the longest backoff is.
+const maxBackoff = 10
+
+// pause returns how long to wait before another retry when made have been. The first goes at once, because it goes elsewhere; later ones wait for
+// a random time, so that requests that failed together do not come together again (full jitter: Brooker, Exponential Backoff and Jitter, 2015).
+// random is uniform over all values. At least half of the time that is left before the deadline is left to the retry.
+func (r *retryRules) pause(made int, random uint64, now, deadline int64) time.Duration {
+	if made == 0 || r.backoff == 0 {
+		return 0
+	}
+	limit := r.backoff * min(maxBackoff, int64(1)<<min(made-1, 4))
+	wait, _ := bits.Mul64(random, uint64(limit)+1)
+	if deadline != 0 {
+		wait = min(wait, uint64(max(0, deadline-now)/2))
+	}
+	return time.Duration(wait)
 }
 
 // idleRace reports whether a try failed only because the endpoint closed an idle connection while the request was on its way. That is

@@ -3,8 +3,10 @@ package upstream
 import (
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -391,13 +393,15 @@ func TestDeadline(t *testing.T) {
 // TestRetriesGoElsewhere: with as many attempts as endpoints every endpoint is tried once, whatever the algorithm.
 func TestRetriesGoElsewhere(t *testing.T) {
 	for _, algorithm := range []string{"round_robin", "random", "least_request"} {
-		for range 50 {
-			g := newGroup(t, func(o *Options) { o.Algorithm, o.Retry.Attempts, o.Panic = algorithm, 3, 0 },
-				fails(resetFailure), fails(refusedFailure), fails(resetFailure), fails(refusedFailure))
-			if failure, _ := g.send("GET"); failure == nil || g.calls() != "1 1 1 1" {
-				t.Fatalf("%s: failure %v, calls %s: want every endpoint once", algorithm, failure, g.calls())
+		synctest.Test(t, func(t *testing.T) { // so that the backoff takes no time
+			for range 50 {
+				g := newGroup(t, func(o *Options) { o.Algorithm, o.Retry.Attempts, o.Panic = algorithm, 3, 0 },
+					fails(resetFailure), fails(refusedFailure), fails(resetFailure), fails(refusedFailure))
+				if failure, _ := g.send("GET"); failure == nil || g.calls() != "1 1 1 1" {
+					t.Fatalf("%s: failure %v, calls %s: want every endpoint once", algorithm, failure, g.calls())
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -461,5 +465,93 @@ func TestEndpointStoppedUnderLoad(t *testing.T) {
 	wg.Wait()
 	if s := g.Snapshot(); s.Replays != clients || s.RetriesSaved != clients || s.RetriesDenied != 0 {
 		t.Errorf("status %+v", s)
+	}
+}
+
+func TestPause(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	r := newRetryRules(&RetryOptions{Backoff: 20 * time.Millisecond})
+	for _, test := range []struct {
+		made     int
+		random   uint64
+		deadline int64 // 0 for none; now is 1000 ms
+		want     int64
+	}{
+		{0, math.MaxUint64, 0, 0}, // the first retry goes at once
+		{1, 0, 0, 0},
+		{1, math.MaxUint64, 0, 20 * ms},
+		{1, 1 << 63, 0, 10 * ms},
+		{2, math.MaxUint64, 0, 40 * ms},
+		{3, math.MaxUint64, 0, 80 * ms},
+		{4, math.MaxUint64, 0, 160 * ms},
+		{5, math.MaxUint64, 0, 200 * ms}, // ten times the first
+		{60, math.MaxUint64, 0, 200 * ms},
+		{5, math.MaxUint64, 1100 * ms, 50 * ms}, // half of what is left
+		{5, math.MaxUint64, 900 * ms, 0},
+	} {
+		if got := r.pause(test.made, test.random, 1000*ms, test.deadline); got != time.Duration(test.want) {
+			t.Errorf("after %d retries, random %x, deadline %d: %v, want %v", test.made, test.random, test.deadline, got, time.Duration(test.want))
+		}
+	}
+	if none := newRetryRules(&RetryOptions{}); none.pause(3, math.MaxUint64, 0, 0) != 0 {
+		t.Error("a pause without a backoff")
+	}
+}
+
+// TestBackoff: the first retry goes at once, later ones after a random time that grows.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const backoff = 100 * time.Millisecond
+		var at []time.Duration
+		var longest [5]time.Duration
+		begin := time.Now()
+		note := func(x *message.Exchange, c *Call) *message.Failure {
+			at = append(at, time.Since(begin))
+			return fails(refusedFailure)(x, c)
+		}
+		g := newGroup(t, func(o *Options) {
+			o.Retry.Attempts, o.Retry.Backoff, o.Outlier.Consecutive = 4, backoff, 0
+		}, note, note)
+		for range 200 {
+			at, begin = at[:0], time.Now()
+			if failure, x := g.send("GET"); failure == nil || x.Outcome.Attempts != 5 {
+				t.Fatalf("%v after %d attempts", failure, x.Outcome.Attempts)
+			}
+			for i := 1; i < len(at); i++ {
+				longest[i] = max(longest[i], at[i]-at[i-1])
+			}
+		}
+		for i, bound := range []time.Duration{0, 0, backoff, 2 * backoff, 4 * backoff} {
+			if longest[i] > bound || longest[i] < bound*9/10 {
+				t.Errorf("before try %d the longest wait of 200 was %v, want nearly %v", i+1, longest[i], bound)
+			}
+		}
+	})
+}
+
+// TestOnceIsSaidOfRequestsThatCannotBeRepeated: transports keep them from connections that may be about to end.
+func TestOnceIsSaidOfRequestsThatCannotBeRepeated(t *testing.T) {
+	for _, test := range []struct {
+		method string
+		length int64
+		want   bool
+	}{
+		{"GET", 0, false}, {"POST", 0, true}, {"POST", 10, true}, {"PUT", 10, false}, {"PUT", 64 << 10, false}, {"PUT", 64<<10 + 1, true}, {"REPORT", 0, false}, {"PATCH", 1, true},
+	} {
+		var got bool
+		g := newGroup(t, func(o *Options) { o.Retry.Methods = []string{"REPORT"} }, func(x *message.Exchange, c *Call) *message.Failure {
+			got = c.Once
+			return answers(200)(x, c)
+		})
+		var f Flight
+		x := newExchange(test.method)
+		x.Request.Length = test.length
+		if failure := g.Do(x, &f); failure != nil {
+			t.Fatal(failure)
+		}
+		f.Finish(x)
+		if got != test.want {
+			t.Errorf("%s with a body of %d bytes: once %v, want %v", test.method, test.length, got, test.want)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func place(found []discovery.Found, o *EndpointOptions) []placed {
 	for _, f := range found {
 		weight := o.Weight
 		if f.Weight > 0 {
-			weight = min(maxWeight, o.Weight*int(f.Weight))
+			weight = min(MaxWeight, o.Weight*int(f.Weight))
 		}
 		out = append(out, placed{f.Address.String(), f.Host, weight, o.Priority + int(f.Priority-least)})
 	}
@@ -107,6 +107,9 @@ func (b *Backend) add(p placed) (slot int, err error) {
 		b.roster = append(b.roster, entry{})
 	}
 	b.roster[free] = entry{ep: ep, host: p.host, weight: p.weight, priority: p.priority, users: 1}
+	if b.queue != nil {
+		ep.sit(seat{b.queue, free, ep})
+	}
 	if b.live {
 		b.employ(free, true)
 	}
@@ -127,6 +130,7 @@ func (b *Backend) remove(address string) (last func()) {
 		ep, stop := e.ep, e.stop
 		*e = entry{}
 		ep.unwatch(b)
+		ep.rise(b.queue)
 		return func() {
 			if stop != nil {
 				stop()
@@ -210,6 +214,7 @@ func (b *Backend) dismiss() {
 	b.mu.Lock()
 	roster := slices.Clone(b.roster)
 	b.mu.Unlock()
+	b.queue.close(roster)
 	for i := range roster {
 		if ep := roster[i].ep; ep != nil {
 			ep.unwatch(b)

@@ -15,6 +15,7 @@ type Status struct {
 	Panic     bool      // endpoints are used that are not well
 	Shares    []float64 // of the requests, by level of priority
 	InFlight  int64
+	Waiting   int // requests in the queue
 	Endpoints []EndpointStatus
 
 	Retries       uint64 // tries besides the first, without replays
@@ -38,7 +39,9 @@ type EndpointStatus struct {
 	InFlight   int64
 	Requests   uint64
 	Failures   uint64
-	Checked    bool // there was an active check
+	Latency    time.Duration // expected, where the algorithm goes by it; else 0
+	KeepAlive  time.Duration // how long the endpoint seems to keep unused connections; 0 if that is not known
+	Checked    bool          // there was an active check
 	CheckedAt  time.Time
 	CheckFault string // what was wrong at the last check; "" if it passed
 }
@@ -76,6 +79,14 @@ func (b *Backend) endpointStatus(e *entry, now int64) EndpointStatus {
 		Healthy: b.well(ep), EjectedFor: ep.ejectedFor(now), Ejections: int(ep.ejections.Load()),
 		InFlight: ep.load.InFlight(), Requests: ep.metrics.requests.Value(), Failures: ep.failures.Load(),
 		Checked: check.known, CheckFault: check.fault,
+	}
+	if b.timed {
+		s.Latency = time.Duration(ep.load.Latency(now))
+	}
+	if t, ok := ep.transport.Load().Transport.(interface {
+		KeepAlive() (time.Duration, bool)
+	}); ok {
+		s.KeepAlive, _ = t.KeepAlive()
 	}
 	if check.known {
 		s.CheckedAt = message.WallTime(check.at)

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"time"
 
 	"github.com/sluice-gateway/sluice/http1"
@@ -38,16 +39,17 @@ type TransportOptions struct {
 	MaxHeaderCount int // fields of the head of an answer
 }
 
-// transports is read-only: the protocols that a backend may be spoken to in.
+// transports is read-only: the protocols that a backend may be spoken to in. A constructor gets the configuration of TLS if the settings have
+// some, else nil; several transports share it.
 var transports = []struct {
 	protocol string
-	make     func(TransportOptions) Transport
+	make     func(TransportOptions, *tls.Config) Transport
 }{
 	{"http1", newHTTP1},
 }
 
 // transportOf returns the constructor for a protocol, or nil.
-func transportOf(protocol string) func(TransportOptions) Transport {
+func transportOf(protocol string) func(TransportOptions, *tls.Config) Transport {
 	for _, t := range transports {
 		if t.protocol == protocol {
 			return t.make

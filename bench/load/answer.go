@@ -89,6 +89,17 @@ func checkAnswer(b, want []byte) answer {
 	return answer{size: size, closing: closing}
 }
 
+// checkEcho compares what has come so far with the request that must come back.
+func checkEcho(b, want []byte) answer {
+	switch {
+	case len(b) > len(want) || !bytes.Equal(b, want[:len(b)]):
+		return answer{failure: Content}
+	case len(b) < len(want):
+		return answer{}
+	}
+	return answer{size: len(want)}
+}
+
 var (
 	headEnd  = []byte("\r\n\r\n")
 	statusOK = []byte("HTTP/1.1 200")

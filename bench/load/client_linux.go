@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,8 @@ type Plain struct {
 	Connections int             // keep-alive connections, opened at once
 	Requests    [][]byte        // sent in turn, over and over; see Request
 	Body        []byte          // what every answer must hold
+	Echo        bool            // no HTTP: the answer to a request is the request itself, and Body is not used
+	Fresh       bool            // with Echo, closed loop: a new connection for every request, over when the proxy has closed it behind the answer
 	Rate        int             // requests per second by Schedule; 0 is closed loop: each connection sends as soon as it has its answer
 	Stop        <-chan struct{} // when set and closed, the window ends before its time
 	Window
@@ -47,6 +50,7 @@ type conn struct {
 	served   bool          // has had an answer: a close before the next one is the race that RFC 9112 section 9.3.1 describes
 	since    time.Duration // closed loop: when the request was sent; constant rate: when it was due
 	deadline time.Duration // of the answer, the connect, or the pause before the next connect
+	want     []byte        // with Echo, the answer that is due
 	buf      []byte
 	n        int
 }
@@ -89,6 +93,9 @@ func newClient(p Plain) (*client, error) {
 	if p.Connections < 1 || p.Connections > 60000 || len(p.Requests) == 0 || p.Measure <= 0 {
 		return nil, errors.New("load: connections (1…60000), requests and a time to measure are needed")
 	}
+	if p.Fresh && (!p.Echo || p.Rate != 0) {
+		return nil, errors.New("load: new connections for every request need Echo and no rate")
+	}
 	c := &client{Plain: p, epoll: -1, conns: make([]conn, p.Connections), free: make([]int32, p.Connections)}
 	c.target = unix.SockaddrInet4{Port: int(address.Port()), Addr: address.Addr().As4()}
 	if p.Rate != 0 {
@@ -99,8 +106,12 @@ func newClient(p Plain) (*client, error) {
 	if c.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("load: epoll_create1: %w", err)
 	}
+	longest := len(p.Body)
+	for _, text := range p.Requests {
+		longest = max(longest, len(text))
+	}
 	for i := range c.conns {
-		c.conns[i] = conn{fd: -1, buf: make([]byte, maxHead+len(p.Body)+1024)}
+		c.conns[i] = conn{fd: -1, buf: make([]byte, maxHead+longest+1024)}
 	}
 	return c, nil
 }
@@ -280,7 +291,7 @@ func (c *client) send(i int, since time.Duration) {
 	if c.next++; c.next == len(c.Requests) {
 		c.next = 0
 	}
-	k.state, k.since, k.n = connBusy, since, 0
+	k.state, k.since, k.want, k.n = connBusy, since, text, 0
 	k.deadline = c.now() + answerTimeout
 	n, err := unix.Write(k.fd, text)
 	switch {
@@ -308,6 +319,10 @@ func (c *client) handle(i int) {
 	if err == unix.EAGAIN || err == unix.EINTR {
 		return
 	}
+	if n == 0 && err == nil && c.Fresh && k.state == connBusy && bytes.Equal(k.buf[:k.n], k.want) {
+		c.answered(i, true)
+		return
+	}
 	if err != nil || n <= 0 {
 		c.lost(i)
 		return
@@ -317,7 +332,12 @@ func (c *client) handle(i int) {
 		c.fail(i, Content) // bytes that no request asked for
 		return
 	}
-	got := checkAnswer(k.buf[:k.n], c.Body)
+	var got answer
+	if c.Echo {
+		got = checkEcho(k.buf[:k.n], k.want)
+	} else {
+		got = checkAnswer(k.buf[:k.n], c.Body)
+	}
 	switch {
 	case got.failure != None:
 		c.fail(i, got.failure)
@@ -326,6 +346,7 @@ func (c *client) handle(i int) {
 	case got.size == 0:
 	case got.size != k.n:
 		c.fail(i, Content)
+	case c.Fresh: // answered when the proxy has closed, too
 	default:
 		c.answered(i, got.closing)
 	}
@@ -343,9 +364,13 @@ func (c *client) answered(i int, closing bool) {
 		c.result.Latency.Record(now - k.since)
 	}
 	if closing {
-		c.result.Reconnects++
+		if !c.Fresh {
+			c.result.Reconnects++
+		}
 		c.shut(i)
-		c.connect(i, now)
+		if !c.Fresh || !c.ended {
+			c.connect(i, now)
+		}
 		return
 	}
 	c.ready(i, now)
@@ -437,7 +462,7 @@ func (c *client) connect(i int, now time.Duration) {
 		c.fail(i, ConnectFailed)
 		return
 	}
-	k.state, k.deadline = connOpening, now+answerTimeout
+	k.state, k.since, k.deadline = connOpening, now, now+answerTimeout
 	if !pending {
 		c.opened(i)
 	}
@@ -451,5 +476,11 @@ func (c *client) opened(i int) {
 		return
 	}
 	k.state = connIdle
+	if c.Fresh {
+		if !c.ended {
+			c.send(i, k.since) // the connect counts
+		}
+		return
+	}
 	c.ready(i, c.now())
 }

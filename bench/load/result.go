@@ -10,6 +10,8 @@ import (
 type Result struct {
 	Requests   uint64 // right answers that arrived inside the window
 	Failures   [failureKinds]uint64
+	Lost       uint64 // datagrams without an answer in time; they are no failures, because UDP promises nothing
+	Bytes      uint64 // of large transfers, also of those that were not over at the end of the window
 	Reconnects uint64 // connections opened anew after the proxy had closed them while they were idle or after an answer
 	Elapsed    time.Duration
 	Latency    Histogram
@@ -32,10 +34,26 @@ func (r *Result) Rate() float64 {
 	return float64(r.Requests) / r.Elapsed.Seconds()
 }
 
+// Throughput is bytes of large transfers per second.
+func (r *Result) Throughput() float64 {
+	if r.Elapsed <= 0 {
+		return 0
+	}
+	return float64(r.Bytes) / r.Elapsed.Seconds()
+}
+
+// LostShare is the share of datagrams that had no answer in time, 0…1.
+func (r *Result) LostShare() float64 {
+	if r.Lost == 0 {
+		return 0
+	}
+	return float64(r.Lost) / float64(r.Lost+r.Requests)
+}
+
 // Err is nil when every request got the right answer and at least one was made; otherwise it names the failures.
 func (r *Result) Err() error {
 	if r.Failed() == 0 {
-		if r.Requests == 0 {
+		if r.Requests == 0 && r.Bytes == 0 {
 			return fmt.Errorf("load: no request was answered within %v", r.Elapsed.Round(time.Millisecond))
 		}
 		return nil

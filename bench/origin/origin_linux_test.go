@@ -4,27 +4,39 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 )
 
-func free(t *testing.T) string {
+// free returns n addresses whose ports are free. They lie below those of outgoing connections, none of which can therefore take
+// one before the server does.
+func free(t *testing.T, n int) []string {
 	t.Helper()
-	socket, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var list []string
+	for try := 0; len(list) < n; try++ {
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(8000))
+		socket, err := net.Listen("tcp4", address)
+		if err != nil && try < 1000 {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer socket.Close() // held until all are found, so that none is found twice
+		list = append(list, address)
 	}
-	defer socket.Close()
-	return socket.Addr().String()
+	return list
 }
 
 // start serves on two addresses until the test ends.
 func start(t *testing.T, size int) []string {
 	t.Helper()
-	addresses := []string{free(t), free(t)}
+	addresses := free(t, 2)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- Serve(ctx, addresses, size) }()

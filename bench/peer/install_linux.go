@@ -25,6 +25,51 @@ func FindProgram(name string) string {
 	return ""
 }
 
+// StreamModule finds the layer 4 module of an nginx program: built in (found, no file), or a file of its own. An nginx
+// without it has no TCP and UDP listeners.
+func StreamModule(ctx context.Context, nginx string) (file string, found bool) {
+	if nginx == "" {
+		return "", false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, nginx, "-V").CombinedOutput()
+	if err != nil {
+		return "", false
+	}
+	file, builtIn := streamModule(string(out))
+	if builtIn || file == "" {
+		return "", builtIn
+	}
+	_, err = os.Stat(file)
+	return file, err == nil
+}
+
+// streamModule reads what nginx -V prints: where the module would be, or that it is built in.
+func streamModule(text string) (file string, builtIn bool) {
+	var dir, prefix string
+	dynamic := false
+	for _, word := range strings.Fields(text) {
+		switch name, value, _ := strings.Cut(word, "="); {
+		case name == "--with-stream" && value == "dynamic":
+			dynamic = true
+		case name == "--with-stream":
+			return "", true
+		case name == "--modules-path":
+			dir = value
+		case name == "--prefix":
+			prefix = value
+		}
+	}
+	if dir == "" && prefix != "" {
+		dir = filepath.Join(prefix, "modules")
+	}
+	if !dynamic || dir == "" {
+		return "", false
+	}
+	return filepath.Join(dir, "ngx_stream_module.so"), false
+}
+
 // installLimit bounds the whole of an installation.
 const installLimit = 5 * time.Minute
 

@@ -15,6 +15,8 @@ import (
 type Programs struct {
 	NGINX, HAProxy, Sluice string
 	Self                   string // the benchmark, for ReverseProxyCommand
+	NGINXStream            bool   // nginx has its layer 4 module
+	NGINXStreamFile        string // and keeps it in this file; empty: built in
 }
 
 // Of is the program of a kind, or "" when it was not found.
@@ -84,7 +86,12 @@ func FreeAddresses(n int) ([]string, error) {
 		if err != nil {
 			continue
 		}
-		defer socket.Close() // held until all are found, so that none is found twice
+		defer socket.Close()                              // held until all are found, so that none is found twice
+		packets, err := net.ListenPacket("udp4", address) // the same port serves UDP in some rows
+		if err != nil {
+			continue
+		}
+		defer packets.Close()
 		list = append(list, address)
 	}
 	if len(list) < n {

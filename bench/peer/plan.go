@@ -40,6 +40,11 @@ func ParseKind(name string) (Kind, error) {
 // IsNGINX tells whether k runs the nginx program.
 func (k Kind) IsNGINX() bool { return k == NGINX || k == NGINXForward || k == NGINXLog }
 
+// CanRelay tells whether the kind has a layer 4 mode for a protocol: ProtocolTCP or ProtocolUDP.
+func (k Kind) CanRelay(protocol string) bool {
+	return k == NGINX || k == Sluice || k == HAProxy && protocol == ProtocolTCP
+}
+
 // CanReload tells whether the proxy can take a new configuration while it runs.
 func (k Kind) CanReload() bool { return k != ReverseProxy }
 
@@ -54,6 +59,10 @@ type Plan struct {
 	Combined    string   // PEM file with both, which is how HAProxy takes them
 	Routes      int      // 0: one route for everything; otherwise that many, see Routes
 	Marker      string   // when set, MarkerPath answers this text, so that a reload can be seen
+	Protocol    string   // ProtocolTCP or ProtocolUDP: a layer 4 listener, for which of the fields above only the first four count
+	Idle        string   // idle_timeout of a layer 4 listener, as Sluice, HAProxy and NGINX all spell it: "10s"
+	Single      bool     // a UDP session is one question and one answer, for proxies that can be told so
+	Module      string   // file of NGINX's stream module; empty where it is built in
 	Reload      bool     // HAProxy runs with a master process, which costs nothing but is needed to reload
 	Connections int      // most client connections at once
 	Root        bool     // the benchmark runs as root, so nginx's worker must be told to stay it
@@ -63,6 +72,12 @@ type Plan struct {
 
 // MarkerPath is where a Plan with a Marker answers it.
 const MarkerPath = "/marker"
+
+// The protocols of a layer 4 listener.
+const (
+	ProtocolTCP = "tcp"
+	ProtocolUDP = "udp"
+)
 
 // TLS tells whether the plan has an https listener.
 func (p Plan) TLS() bool { return p.Certificate != "" }
@@ -99,18 +114,24 @@ var templateFiles embed.FS
 func (p Plan) Files(k Kind) (map[string][]byte, error) {
 	p.Forward, p.AccessLog = k == NGINXForward, k == NGINXLog
 	files := map[string][]byte{}
+	if p.Protocol != "" {
+		if !k.CanRelay(p.Protocol) {
+			return nil, fmt.Errorf("%s has no %s listeners", k, p.Protocol)
+		}
+		return files, p.render(files, MainFile(k), "relay-"+MainFile(k))
+	}
 	switch {
 	case k.IsNGINX():
-		return files, p.render(files, "nginx.conf")
+		return files, p.render(files, "nginx.conf", "nginx.conf")
 	case k == HAProxy:
 		if p.Routes > 0 {
-			if err := p.render(files, "routes.map"); err != nil {
+			if err := p.render(files, "routes.map", "routes.map"); err != nil {
 				return nil, err
 			}
 		}
-		return files, p.render(files, "haproxy.cfg")
+		return files, p.render(files, "haproxy.cfg", "haproxy.cfg")
 	case k == Sluice:
-		return files, p.render(files, "sluice.yaml")
+		return files, p.render(files, "sluice.yaml", "sluice.yaml")
 	}
 	return files, nil
 }
@@ -128,14 +149,15 @@ func MainFile(k Kind) string {
 	return ""
 }
 
-func (p Plan) render(files map[string][]byte, name string) error {
-	t, err := template.New(name+".tmpl").Option("missingkey=error").ParseFS(templateFiles, "templates/"+name+".tmpl")
+// render adds the file name, which is made from a template.
+func (p Plan) render(files map[string][]byte, name, source string) error {
+	t, err := template.New(source+".tmpl").Option("missingkey=error").ParseFS(templateFiles, "templates/"+source+".tmpl")
 	if err != nil {
-		return fmt.Errorf("template of %s: %w", name, err)
+		return fmt.Errorf("template of %s: %w", source, err)
 	}
 	var b bytes.Buffer
 	if err := t.Execute(&b, p); err != nil {
-		return fmt.Errorf("template of %s: %w", name, err)
+		return fmt.Errorf("template of %s: %w", source, err)
 	}
 	files[name] = b.Bytes()
 	return nil
@@ -166,3 +188,6 @@ func (p Plan) Write(k Kind) error {
 // FileLimit is the descriptors that a worker needs: one for each client, and room for its backend connections, which are
 // no more than the requests underway.
 func (p Plan) FileLimit() int { return p.Connections + 1000 }
+
+// RelayFileLimit is the descriptors that a worker needs at layer 4: two for each client, and for each direction a pipe, which has two ends.
+func (p Plan) RelayFileLimit() int { return 6*p.Connections + 1000 }

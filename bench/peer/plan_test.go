@@ -3,6 +3,7 @@ package peer
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -178,7 +179,10 @@ func TestSluiceAcceptsItsConfigurations(t *testing.T) {
 	secure, many := plan(t), plan(t)
 	secure.Certificate, secure.Key = "cert.pem", "key.pem"
 	many.Routes, many.Marker, many.Reload = 1000, "old", true
-	for name, p := range map[string]Plan{"plain": plan(t), "secure": secure, "many": many} {
+	single := relay(t, ProtocolUDP)
+	single.Single = true
+	for name, p := range map[string]Plan{"plain": plan(t), "secure": secure, "many": many,
+		"tcp": relay(t, ProtocolTCP), "udp": relay(t, ProtocolUDP), "single": single} {
 		c, err := config.Load("sluice.yaml", []byte(render(t, p, Sluice)), config.Options{})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -186,6 +190,61 @@ func TestSluiceAcceptsItsConfigurations(t *testing.T) {
 		}
 		if len(c.Warnings) > 0 {
 			t.Errorf("%s: warnings: %v", name, c.Warnings)
+		}
+	}
+}
+
+func relay(t *testing.T, protocol string) Plan {
+	p := plan(t)
+	p.Protocol, p.Idle = protocol, "10s"
+	return p
+}
+
+func TestRelayVariants(t *testing.T) {
+	udp, tcp := relay(t, ProtocolUDP), relay(t, ProtocolTCP)
+	single := udp
+	single.Single = true
+	module := tcp
+	module.Module, module.Root = "/modules/stream.so", true
+	all := []string{"127.0.0.1:20001", "127.0.0.1:20003", "127.0.0.1:20004", "10s"}
+	cases := []struct {
+		plan         Plan
+		kind         Kind
+		want, forbid []string
+	}{
+		{tcp, NGINX, []string{"stream {", "proxy_buffer_size"}, []string{"udp", "load_module", "user root", "http {"}},
+		{module, NGINX, []string{"load_module /modules/stream.so;", "user root;"}, nil},
+		{udp, NGINX, []string{" udp rcvbuf"}, []string{"proxy_responses"}},
+		{single, NGINX, []string{" udp rcvbuf", "proxy_responses 1;"}, nil},
+		{tcp, HAProxy, []string{"mode tcp", "splice-auto", "splice-request", "splice-response", "nbthread 1", "tune.pipesize 1048576"}, []string{"mode http"}},
+		{tcp, Sluice, []string{"protocol: tcp"}, []string{"routes"}},
+		{udp, Sluice, []string{"protocol: udp"}, []string{"routes", "responses"}},
+		{single, Sluice, []string{"protocol: udp", "responses: 1"}, nil},
+	}
+	for _, c := range cases {
+		text := render(t, c.plan, c.kind)
+		for _, want := range append(c.want, all...) {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s %s: %q is missing in\n%s", c.kind, c.plan.Protocol, want, text)
+			}
+		}
+		for _, forbid := range c.forbid {
+			if strings.Contains(text, forbid) {
+				t.Errorf("%s %s: %q does not belong in\n%s", c.kind, c.plan.Protocol, forbid, text)
+			}
+		}
+	}
+}
+
+func TestWhoCanRelay(t *testing.T) {
+	tcp, udp := []Kind{NGINX, HAProxy, Sluice}, []Kind{NGINX, Sluice}
+	for _, k := range Kinds() {
+		for protocol, able := range map[string][]Kind{ProtocolTCP: tcp, ProtocolUDP: udp} {
+			want := slices.Contains(able, k)
+			_, err := relay(t, protocol).Files(k)
+			if k.CanRelay(protocol) != want || (err == nil) != want {
+				t.Errorf("%s %s: can %v, error %v, want %v", k, protocol, k.CanRelay(protocol), err, want)
+			}
 		}
 	}
 }

@@ -18,19 +18,37 @@ type Line struct {
 // Target is one demand on the subject's figure.
 type Target struct {
 	Against string  // peer whose figure it is compared with, round by round; empty: the figure itself
-	Max     float64 // largest ratio, or largest figure, that meets the target
+	Max     float64 // largest ratio, or largest figure, that meets the target; not used when Min is set
+	Min     float64 // when set: smallest ratio, or smallest figure, that meets the target, for figures of which more is better
 	Worst   bool    // the worst round counts and not the median
 }
 
 // text is the target as the table shows it.
 func (t Target) text(unit string) string {
-	if t.Against != "" {
-		return fmt.Sprintf("≤ %.4g × %s", t.Max, t.Against)
+	bound := fmt.Sprintf("≤ %.4g", t.Max)
+	if t.Min > 0 {
+		bound = fmt.Sprintf("≥ %.4g", t.Min)
 	}
-	if unit != "" {
-		unit = " " + unit
+	switch {
+	case t.Against != "":
+		return bound + " × " + t.Against
+	case unit != "":
+		return bound + " " + unit
 	}
-	return fmt.Sprintf("≤ %.4g%s", t.Max, unit)
+	return bound
+}
+
+// met tells whether the figure over the rounds reaches the target.
+func (t Target) met(figure Summary) bool {
+	switch {
+	case t.Min > 0 && t.Worst:
+		return figure.Min >= t.Min
+	case t.Min > 0:
+		return figure.Median >= t.Min
+	case t.Worst:
+		return figure.Max <= t.Max
+	}
+	return figure.Median <= t.Max
 }
 
 // Sample is what one peer did in one round of one row.
@@ -130,11 +148,7 @@ func (r *Report) Judge(line Line, target Target) (Verdict, Summary) {
 	if figure.N == 0 {
 		return Unknown, figure
 	}
-	value := figure.Median
-	if target.Worst {
-		value = figure.Max
-	}
-	if value > target.Max {
+	if !target.met(figure) {
 		return Missed, figure
 	}
 	return Met, figure

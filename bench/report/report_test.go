@@ -79,6 +79,33 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestTargetBounds(t *testing.T) {
+	figure := Summary{Median: 2, Min: 1, Max: 3, N: 3}
+	cases := []struct {
+		target Target
+		unit   string
+		text   string
+		met    bool
+	}{
+		{Target{Max: 2}, "µs", "≤ 2 µs", true},
+		{Target{Max: 1.9}, "", "≤ 1.9", false},
+		{Target{Max: 2, Worst: true}, "", "≤ 2", false},
+		{Target{Max: 3, Worst: true, Against: "a"}, "µs", "≤ 3 × a", true},
+		{Target{Min: 2}, "1/s", "≥ 2 1/s", true},
+		{Target{Min: 2.1, Against: "a"}, "", "≥ 2.1 × a", false},
+		{Target{Min: 2, Worst: true}, "", "≥ 2", false},
+		{Target{Min: 1, Worst: true}, "", "≥ 1", true},
+	}
+	for _, c := range cases {
+		if got := c.target.text(c.unit); got != c.text {
+			t.Errorf("%+v: text %q, want %q", c.target, got, c.text)
+		}
+		if got := c.target.met(figure); got != c.met {
+			t.Errorf("%+v: met %v, want %v", c.target, got, c.met)
+		}
+	}
+}
+
 func TestTables(t *testing.T) {
 	r := sample()
 	var text, markdown bytes.Buffer

@@ -51,6 +51,7 @@ var rooms = []room{
 	{name: "nethttp", floor: 1, only: []string{"message"}},
 	{name: "cert", floor: 1, never: []never{{"net/http/...", false, whyOneMessage}}},
 	{name: "cache", floor: 1, never: []never{{"net/http/...", false, whyOneMessage}}},
+	{name: "discovery", floor: 1, only: []string{"metric"}, never: []never{{"net/http/...", true, whyOneMessage}, {"config", true, whyNoConfig}}},
 	{name: "expr", floor: 1, never: []never{
 		{"net/http/...", false, whyOneMessage}, {"config", true, whyNoConfig}, {"net", false, "an expression reads an Exchange and nothing else"}}},
 

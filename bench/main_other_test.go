@@ -1,0 +1,11 @@
+//go:build !linux
+
+package main
+
+import (
+	"testing"
+
+	"github.com/sluice-gateway/sluice/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
