@@ -58,10 +58,7 @@ const (
 	UpstreamResponseTooLarge
 	UpstreamBodyBroken
 
-	// A connection that is passed on unread, or one before its first request.
-	ProxyHeaderInvalid
-	ProxyHeaderMissing
-	ProxyHeaderUntrusted
+	// A connection that is passed on unread.
 	HelloInvalid
 	HelloTimeout
 	ServerNameUnknown
@@ -134,9 +131,6 @@ var reasonTable = [reasonCount]reasonRow{
 	UpstreamResponseInvalid:  {"upstream_response_invalid", 502, "Bad Gateway", "The backend's answer is malformed."},
 	UpstreamResponseTooLarge: {"upstream_response_too_large", 502, "Bad Gateway", "The header of the backend's answer is too large."},
 	UpstreamBodyBroken:       {"upstream_body_broken", 502, "Bad Gateway", "The backend's answer ended before its end."},
-	ProxyHeaderInvalid:       {"proxy_header_invalid", 400, "Bad Request", "The PROXY protocol header of the connection is malformed."},
-	ProxyHeaderMissing:       {"proxy_header_missing", 400, "Bad Request", "The connection does not begin with the PROXY protocol header that is required here."},
-	ProxyHeaderUntrusted:     {"proxy_header_untrusted", 400, "Bad Request", "The sender of the PROXY protocol header is not one that is believed."},
 	HelloInvalid:             {"hello_invalid", 400, "Bad Request", "The connection does not begin with a TLS ClientHello."},
 	HelloTimeout:             {"hello_timeout", 408, "Request Timeout", "The TLS ClientHello did not arrive in time."},
 	ServerNameUnknown:        {"server_name_unknown", 421, "Misdirected Request", "No backend is known for the server name."},
