@@ -12,7 +12,7 @@ NO_RACE := WITHOUT THE RACE DETECTOR: go build -race does not work here (no C co
 PROBE_RACE = race=-race; note=; if ! $(GO) build -race net 2>/dev/null; then race=; note='$(NO_RACE)'; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race invariants lint fuzz bench demo schema generate cover clean bin/testrun
+.PHONY: help build test race invariants lint fuzz bench sim scenarios demo schema generate cover clean bin/testrun
 
 help: ## show this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ fuzz: bin/testrun ## fuzz every target, each for FUZZTIME (10s)
 
 bench: ## compare with nginx, HAProxy and httputil.ReverseProxy (BENCHFLAGS are passed on)
 	$(GO) run ./bench $(BENCHFLAGS)
+
+sim: ## compare the balancing algorithms by simulation; writes docs/balancing.md and its images
+	$(GO) run ./balance/sim
+
+scenarios: ## let endpoints fail in all ways, and compare what clients notice with nginx and HAProxy (SCENARIOFLAGS are passed on)
+	$(GO) run ./test/failover $(SCENARIOFLAGS)
 
 demo: ## the mobile bank, a load on it, and a table that moves
 	$(GO) run ./cmd/sluice demo

@@ -20,6 +20,9 @@ func (s *session) judge() {
 	if r.First.How != stream.EndFIN && r.First.How != stream.EndNone {
 		end = r.First
 	}
+	if r.First == (stream.RelayEnd{Side: stream.SideB, How: stream.EndFIN}) && end.Side == stream.SideA && end.How == stream.EndReset {
+		return // the endpoint had said all, and the client, which needs nothing more, closed without reading to the end: TLS clients do
+	}
 	switch end.How {
 	case stream.EndReset, stream.EndFailed:
 		f.Reason, f.Side = message.ClientReset, message.SideClient
