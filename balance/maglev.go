@@ -19,7 +19,7 @@ const (
 // that was found before, and the loss of one endpoint among many upsets the late turns: of 600 it moves six times as many keys as it has to. Here
 // a turn is one look at one place, so that what a member looks at when depends on nobody else, and a member stops when it has its part, rounded up,
 // and one place more where that is not 2 % more. Nobody gets more than that; of many, some get less, down to five sixths at 600; and the loss of
-// one of 600 moves twice what it has to, of 100 a third more.
+// one of 600 moves twice what it has to, of 100 a quarter more.
 type maglev struct{ keyed }
 
 func newMaglev(members []Member, o *Options) Picker {

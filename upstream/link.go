@@ -111,8 +111,7 @@ func (b *Backend) dial(l *Link, ep *Endpoint, c *Caller) *message.Failure {
 	//house:allow call a dial is ended by its deadline
 	ctx, cancel := context.WithTimeout(context.Background(), o.Connect)
 	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", ep.address)
+	conn, err := ep.connect(ctx)
 	if err != nil {
 		return connectFailure(err)
 	}
@@ -142,6 +141,19 @@ func (b *Backend) dial(l *Link, ep *Endpoint, c *Caller) *message.Failure {
 	}
 	l.Conn = conn
 	return nil
+}
+
+// connect opens a connection, without the look-up of a name where the address is none.
+func (ep *Endpoint) connect(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	if !ep.literal.IsValid() {
+		return d.DialContext(ctx, "tcp", ep.address)
+	}
+	conn, err := d.DialTCP(ctx, "tcp", netip.AddrPort{}, ep.literal)
+	if err != nil {
+		return nil, err // and no interface that holds a nil pointer
+	}
+	return conn, nil
 }
 
 // connectFailure is the failure of a connection of which nothing came.

@@ -59,6 +59,7 @@ type comparison struct {
 var comparisons = []comparison{
 	{"theory", theory},
 	{"homogeneous", homogeneous},
+	{"mixed-work", mixedWork},
 	{"heterogeneous", heterogeneous},
 	{"one-slow", oneSlow},
 	{"one-failing", oneFailing},

@@ -13,12 +13,13 @@ const (
 )
 
 // model is what is simulated: endpoints, each with one worker that serves its queue in the order of arrival, and requests that come by a Poisson
-// process. The work of a request is exponential.
+// process. The work of a request is exponential, or of two kinds.
 type model struct {
 	policy    policy
 	endpoints []machine
 	work      int64                   // mean time that a request takes at an endpoint of speed 1, without waiting
 	rate      func(now int64) float64 // requests in the mean time of one's work, for all endpoints together
+	mixed     bool                    // one request in a hundred makes a hundred times the work of the others; the mean stays
 	proxies   int                     // each has a picker and sees its own requests only; 0 is 1
 	deadline  int64                   // after this the client has gone; 0: never. Nobody begins to work for one who has gone
 	keys      *zipf                   // nil: requests have no keys
@@ -88,8 +89,9 @@ type run struct {
 	servers []server
 	loads   [][]balance.Load // by proxy and endpoint
 	pickers []balance.Picker
-	ends    heap   // when each working endpoint will have finished its request
-	waiting []*job // by arrival, so by deadline; those that are done are passed over
+	home    balance.Picker // tells where a key belongs while nothing is bounded; nil without keys
+	ends    heap           // when each working endpoint will have finished its request
+	waiting []*job         // by arrival, so by deadline; those that are done are passed over
 	passed  int
 	spare   []*job
 	out     *result
@@ -101,13 +103,17 @@ type run struct {
 func simulate(m *model) *result {
 	r := &run{m: m, servers: make([]server, len(m.endpoints)), out: newResult(m)}
 	for range max(1, m.proxies) {
-		loads := make([]balance.Load, len(m.endpoints))
-		members := make([]balance.Member, len(m.endpoints))
-		for i := range members {
-			members[i] = balance.Member{Slot: i, Weight: m.endpoints[i].weight, Load: &loads[i], ID: identity(i)}
-		}
+		members, loads := m.members()
 		r.loads = append(r.loads, loads)
-		r.pickers = append(r.pickers, m.policy.picker(members))
+		p := m.policy
+		p.options.Start = uint64(len(r.pickers)) * 7 // proxies do not take their turns together
+		r.pickers = append(r.pickers, p.picker(members))
+	}
+	if m.keys != nil && m.policy.make == nil {
+		unbounded := policy{options: m.policy.options}
+		unbounded.options.BoundedLoad = 0
+		members, _ := m.members()
+		r.home = unbounded.picker(members)
 	}
 	for i, stream := range []**rand.Rand{&r.arrivals, &r.works, &r.picks, &r.keys} {
 		*stream = rand.New(rand.NewPCG(m.seed, uint64(i)))
@@ -134,6 +140,16 @@ func simulate(m *model) *result {
 	return r.out
 }
 
+// members returns the endpoints as a picker sees them, idle.
+func (m *model) members() ([]balance.Member, []balance.Load) {
+	loads := make([]balance.Load, len(m.endpoints))
+	members := make([]balance.Member, len(m.endpoints))
+	for i := range members {
+		members[i] = balance.Member{Slot: i, Weight: m.endpoints[i].weight, Load: &loads[i], ID: identity(i)}
+	}
+	return members, loads
+}
+
 // pause draws the time to the next arrival.
 func (r *run) pause() int64 {
 	return int64(r.arrivals.ExpFloat64() * float64(r.m.work) / r.m.rate(r.now))
@@ -149,6 +165,13 @@ func (r *run) arrive() {
 		j = new(job)
 	}
 	*j = job{arrived: r.now, work: r.works.ExpFloat64()}
+	if r.m.mixed {
+		const most, few = 0.99, 0.01
+		if r.works.Float64() < few {
+			j.work *= 100
+		}
+		j.work /= most + 100*few
+	}
 	q := balance.Query{Random: r.picks.Uint64(), Now: r.now}
 	if r.m.keys != nil {
 		j.key = r.m.keys.draw(r.keys)
@@ -160,6 +183,9 @@ func (r *run) arrive() {
 	j.at = int32(r.pickers[j.proxy].Pick(&q))
 	r.loads[j.proxy][j.at].Begin()
 	r.out.picked(r.now, j)
+	if r.home != nil && r.now >= r.m.from && r.home.Pick(&q) == int(j.at) {
+		r.out.home++
+	}
 	if r.m.deadline > 0 {
 		r.waiting = append(r.waiting, j)
 	}

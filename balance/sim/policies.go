@@ -8,7 +8,7 @@ import (
 
 // named returns the policy that is an algorithm with its defaults.
 func named(algorithm string) policy {
-	return policy{name: algorithm, options: balance.Options{Algorithm: algorithm, Start: 12345}}
+	return policy{name: algorithm, options: balance.Options{Algorithm: algorithm}}
 }
 
 // unkeyed are the algorithms that most comparisons are about. Those that place by key are compared with each other; with many keys of

@@ -13,6 +13,7 @@ type result struct {
 	m        *model
 	came     int
 	perPlace []int // requests by endpoint
+	home     int   // requests at the endpoint where their key belongs
 	latency  []float32
 	sum      float64
 	good     int
@@ -101,7 +102,9 @@ func (out *result) lost() float64 {
 }
 
 // share returns the part of the requests that an endpoint got.
-func (out *result) share(at int) float64 { return float64(out.perPlace[at]) / float64(max(1, out.came)) }
+func (out *result) share(at int) float64 {
+	return float64(out.perPlace[at]) / float64(max(1, out.came))
+}
 
 // cells are the figures that most tables show.
 func (out *result) cells() []string {
