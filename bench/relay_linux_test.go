@@ -71,6 +71,9 @@ func TestRelayRows(t *testing.T) {
 			}
 			t.Run(r.name+"/"+string(kind), func(t *testing.T) {
 				v, err := r.measure(t.Context(), kind)
+				for try := 0; err != nil && r.name == rowUDP && try < 5; try++ {
+					v, err = r.measure(t.Context(), kind) // a crowded machine may lose too many datagrams
+				}
 				if err != nil {
 					t.Fatal(err)
 				}

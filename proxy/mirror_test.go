@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"fmt"
+	"math"
+	"sync"
+	"time"
 
 	"strings"
 
@@ -61,7 +64,7 @@ func wantCounts(t testing.TB, m *Mirror, answered, failed, busy, tooLarge, broke
 	})
 }
 
-// framing are the fields that tell of a body's length, which copies know and say.
+// isFraming reports whether a field tells of a body's length, which copies know and say.
 func isFraming(name string) bool {
 	return strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "Transfer-Encoding")
 }
@@ -127,7 +130,7 @@ func TestMirrorCopiesWhatIsForwarded(t *testing.T) {
 			o := serverOptions()
 			c := connect(t, NewHTTP(site(t, nil, at("/*", r))), o, "192.0.2.7:1")
 			method, _, _ := strings.Cut(tc.request, " ")
-			for range 2 { // the second goes over the memory and the connections of the first
+			for n := range uint64(2) { // the second goes over the memory and the connections of the first
 				c.Send(tc.request)
 				a := c.ReadResponse(method)
 				if a.Status == 100 {
@@ -151,8 +154,8 @@ func TestMirrorCopiesWhatIsForwarded(t *testing.T) {
 				if method == "HEAD" { // the scripted answers have bodies, which end the connections
 					return
 				}
+				wantCounts(t, m, n+1, 0, 0, 0, 0)
 			}
-			wantCounts(t, m, 2, 0, 0, 0, 0)
 			if real.Conns() != 1 || shadow.Conns() != 1 {
 				t.Errorf("%d connections for requests and %d for copies, want 1 each", real.Conns(), shadow.Conns())
 			}
@@ -214,5 +217,303 @@ func TestMirrorLeavesOut(t *testing.T) {
 				t.Errorf("%d more copies", n)
 			}
 		})
+	}
+}
+
+func TestMirrorShare(t *testing.T) {
+	for _, share := range []float64{0, 0.01, 0.25, 0.999, 1} {
+		m := mirrorTo(t, "127.0.0.1:1", nil)
+		m.Share = share
+		var taken mirroring
+		x := request("192.0.2.7:1", "a", "/")
+		const n = 20_000
+		got := 0
+		for range n {
+			if taken.begin(x, m, 0); taken.mirror != nil {
+				got++
+				taken.mirror = nil
+			}
+		}
+		want := share * n
+		if d := math.Abs(float64(got) - want); d > 7*math.Sqrt(want*(1-share)) {
+			t.Errorf("share %v: %d of %d are copied", share, got, n)
+		}
+	}
+}
+
+// TestMirrorNeverHoldsUp: the mirror takes requests and answers none, until every client has its answer. So many copies are under way as may be,
+// the others are left out; afterwards requests are copied again.
+func TestMirrorNeverHoldsUp(t *testing.T) {
+	real := testnet.NewOrigin(t, testnet.Answer(okAnswer))
+	answered := make(chan struct{})
+	shadow := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+		for {
+			if _, read := c.ReadRequest(); !read || !c.Wait(answered) || !c.Send(okAnswer) {
+				return
+			}
+		}
+	})
+	m := mirrorTo(t, shadow.Addr, func(o *upstream.Options) { o.MaxIdle = 2 * maxCopies })
+	h := NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m})))
+	var clients sync.WaitGroup
+	const each, more = 20, 57
+	for i := range 5 {
+		c := connect(t, h, serverOptions(), "192.0.2.7:1")
+		clients.Go(func() {
+			for n := range each + more/5 {
+				text := get("/")
+				if n%2 == 1 {
+					text = fmt.Sprintf("PUT /%d HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", i)
+				}
+				if c.TrySend(text) != nil {
+					t.Error("the client could not send")
+					return
+				}
+				if r, err := c.TryResponse("GET"); err != nil || r.Status != 200 {
+					t.Errorf("answer %+v, %v", r, err)
+					return
+				}
+			}
+		})
+	}
+	clients.Wait()
+	const busy = 5*(each+more/5) - maxCopies
+	if got := m.Metrics.Busy.Value(); got != busy {
+		// What a client had with its last answer is counted a moment later.
+		testnet.Eventually(t, "the copies that are left out", func() bool { return m.Metrics.Busy.Value() == busy })
+	}
+	if m.underWay.Load() != maxCopies || m.Metrics.Answered.Value() != 0 {
+		t.Errorf("%d copies under way, %d answered", m.underWay.Load(), m.Metrics.Answered.Value())
+	}
+	testnet.Eventually(t, "all copies at the mirror", func() bool { return shadow.Conns() == maxCopies })
+	close(answered)
+	wantCounts(t, m, maxCopies, 0, busy, 0, 0)
+	c := connect(t, h, serverOptions(), "192.0.2.7:1")
+	c.Do("GET", get("/"))
+	wantCounts(t, m, maxCopies+1, 0, busy, 0, 0)
+	if n := shadow.Conns(); n != maxCopies {
+		t.Errorf("%d connections to the mirror, want %d", n, maxCopies)
+	}
+}
+
+// TestMirrorAnswers: an answer is read and dropped so that its connection serves the next copy; one that is too long for that is cut.
+func TestMirrorAnswers(t *testing.T) {
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", 16<<10, strings.Repeat("c", 16<<10))
+	long := strings.Repeat("l", copyAnswer+(128<<10))
+	for _, tc := range []struct {
+		name, answer string
+		conns        int // for three copies
+	}{
+		{"no body", "HTTP/1.1 204 No Content\r\n\r\n", 1},
+		{"a body", okAnswer, 1},
+		{"chunks with trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + chunk + "0\r\nX-Sum: 1\r\n\r\n", 1},
+		{"interim answers", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + okAnswer, 1},
+		{"200 KiB", fmt.Sprintf("HTTP/1.1 500 Bad\r\nContent-Length: %d\r\n\r\n%s", 200<<10, long[:200<<10]), 1},
+		{"more than is worth it", fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(long), long), 3},
+		{"an end that the endpoint wants", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", 3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			real := testnet.NewOrigin(t, testnet.Answer(okAnswer))
+			shadow := testnet.NewOrigin(t, testnet.Answer(tc.answer))
+			m := mirrorTo(t, shadow.Addr, nil)
+			c := connect(t, NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m}))), serverOptions(), "192.0.2.7:1")
+			for n := range uint64(3) {
+				if r := c.Do("GET", get("/")); r.Status != 200 || string(r.Body) != "ok" || len(r.Header.All("Link")) != 0 {
+					t.Fatalf("answer %+v", r)
+				}
+				wantCounts(t, m, n+1, 0, 0, 0, 0)
+			}
+			if n := shadow.Conns(); n != tc.conns {
+				t.Errorf("%d connections for three copies, want %d", n, tc.conns)
+			}
+		})
+	}
+}
+
+// TestMirrorFails: whatever is wrong with the mirror, the client and the log do not notice.
+func TestMirrorFails(t *testing.T) {
+	answers := func(text string) func(testing.TB) string {
+		return func(t testing.TB) string { return testnet.NewOrigin(t, testnet.Answer(text)).Addr }
+	}
+	for _, tc := range []struct {
+		name    string
+		address func(t testing.TB) string
+	}{
+		{"refuses", func(testing.TB) string { return "127.0.0.1:1" }},
+		{"has no endpoint", func(testing.TB) string { return "" }},
+		{"resets", func(t testing.TB) string {
+			return testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.ReadRequest(); c.Reset() }).Addr
+		}},
+		{"closes", func(t testing.TB) string {
+			return testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.ReadRequest() }).Addr
+		}},
+		{"talks nonsense", answers("SSH-2.0-x\r\nConnection: close\r\n\r\n")},
+		{"breaks off", answers("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nhalf")},
+		{"changes the protocol", answers("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade, close\r\nUpgrade: x\r\n\r\n")},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			real := testnet.NewOrigin(t, testnet.Answer(okAnswer))
+			m := mirrorTo(t, "127.0.0.1:1", func(o *upstream.Options) {
+				o.Retry.Attempts = 0
+				if o.Endpoints[0].Address = tc.address(t); o.Endpoints[0].Address == "" {
+					o.Endpoints = nil
+				}
+			})
+			l, text := openLog(t)
+			c := connect(t, NewHTTP(site(t, func(s *Site) { s.Log = l }, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m}))), serverOptions(), "192.0.2.7:1")
+			for n := range uint64(3) {
+				for _, request := range []string{get("/"), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"} {
+					if r := c.Do("GET", request); r.Status != 200 || string(r.Body) != "ok" || r.Header.Get("Sluice-Reason") != "" {
+						t.Fatalf("answer %+v", r)
+					}
+				}
+				wantCounts(t, m, 0, 2*n+2, 0, 0, 0)
+			}
+			lines := text()
+			if n := strings.Count(lines, `"backend":"app"`); n != 6 || strings.Contains(lines, "reason") || strings.Contains(lines, "shadow") {
+				t.Errorf("log\n%s", lines)
+			}
+		})
+	}
+}
+
+// TestMirrorOfFailure: a request that its own backend fails is copied all the same, once, however often it was tried; its body whole.
+func TestMirrorOfFailure(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		real   func(c *testnet.OriginConn)
+		tries  int
+		status int
+	}{
+		{"fails", func(c *testnet.OriginConn) { c.ReadRequest(); c.Reset() }, 2, 502},
+		{"fails once", func(c *testnet.OriginConn) {
+			if _, read := c.ReadRequest(); read && c.Number > 0 {
+				c.Send(okAnswer)
+			}
+		}, 2, 200},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			real := testnet.NewOrigin(t, tc.real)
+			shadow, copied := recording(t, okAnswer)
+			m := mirrorTo(t, shadow.Addr, nil)
+			b := backend(t, real.Addr, func(o *upstream.Options) { o.Retry.Reset = true }, nil)
+			body := strings.Repeat("0123456789", 3000)
+			c := connect(t, NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{b}, Mirror: m}))), serverOptions(), "192.0.2.7:1")
+			if r := c.Do("PUT", fmt.Sprintf("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", len(body), body)); r.Status != tc.status {
+				t.Fatalf("answer %+v", r)
+			}
+			if d := testnet.Receive(t, "the copy", copied); string(d.Body) != body {
+				t.Errorf("a copy with %d bytes, want %d", len(d.Body), len(body))
+			}
+			wantCounts(t, m, 1, 0, 0, 0, 0)
+			if n := real.Conns(); n != tc.tries {
+				t.Errorf("%d tries, want %d", n, tc.tries)
+			}
+		})
+	}
+}
+
+// TestMirrorOfBrokenBody: a client that leaves before its body has ended is not copied.
+func TestMirrorOfBrokenBody(t *testing.T) {
+	for _, body := range []string{"Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"} {
+		t.Run(body[:8], func(t *testing.T) {
+			begun := make(chan struct{}, 10)
+			real := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+				if _, read := c.ReadHead(); read {
+					begun <- struct{}{}
+					c.Hang()
+				}
+			})
+			shadow, copied := recording(t, okAnswer)
+			m := mirrorTo(t, shadow.Addr, nil)
+			h := NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m})))
+			c := connect(t, h, serverOptions(), "192.0.2.7:1")
+			c.Send("POST / HTTP/1.1\r\nHost: a\r\n" + body)
+			if !strings.Contains(body, "nonsense") {
+				testnet.Receive(t, "the request at its backend", begun)
+				c.Close()
+			}
+			wantCounts(t, m, 0, 0, 0, 0, 1)
+			if len(copied) != 0 || shadow.Conns() != 0 {
+				t.Errorf("copied %s", told(<-copied))
+			}
+		})
+	}
+}
+
+// TestMirrorAndEarlyAnswer: an endpoint that answers before it has the body, while the client waits for the answer, is heard at once although the body
+// is being kept for a copy. There is none then, because the body has no end.
+func TestMirrorAndEarlyAnswer(t *testing.T) {
+	real := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+		if _, read := c.ReadHead(); read {
+			c.Send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+		}
+	})
+	shadow := testnet.NewOrigin(t, testnet.Answer(okAnswer))
+	m := mirrorTo(t, shadow.Addr, nil)
+	o := serverOptions()
+	o.BodyTimeout = time.Hour // what does not come at once does not come
+	for _, framing := range []string{"Content-Length: 1000\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"} {
+		c := connect(t, NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m}))), o, "192.0.2.7:1")
+		if r := c.Do("POST", "POST / HTTP/1.1\r\nHost: a\r\n"+framing); r.Status != 413 || string(r.Body) != "big" {
+			t.Errorf("answer %+v", r)
+		}
+		c.Close()
+	}
+	wantCounts(t, m, 0, 0, 0, 0, 2)
+}
+
+// TestMirrorHasItsOwnTime: how long the request itself took is nothing to the copy.
+func TestMirrorHasItsOwnTime(t *testing.T) {
+	const within = 50 * time.Millisecond
+	real := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+		for {
+			if _, read := c.ReadRequest(); !read {
+				return
+			}
+			<-time.NewTimer(4 * within).C
+			c.Send(okAnswer)
+		}
+	})
+	shadow := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+		for range 2 { // the second comes over a connection that is there
+			if _, read := c.ReadRequest(); !read || !c.Send(okAnswer) {
+				return
+			}
+		}
+	})
+	m := mirrorTo(t, shadow.Addr, func(o *upstream.Options) {
+		o.Retry.Attempts, o.FirstByte, o.Retry.PerTry = 0, within, within
+	})
+	c := connect(t, NewHTTP(site(t, nil, at("/*", &Route{Timeout: testnet.Patience, Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m}))), serverOptions(), "192.0.2.7:1")
+	for n := range uint64(2) {
+		if r := c.Do("GET", get("/")); r.Status != 200 {
+			t.Fatalf("answer %+v", r)
+		}
+		wantCounts(t, m, n+1, 0, 0, 0, 0)
+	}
+}
+
+// TestMirrorUpgrade: a connection that changes its protocol is not copied, nor is what the client asks for without a permit told to the mirror.
+func TestMirrorUpgrade(t *testing.T) {
+	real := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+		if r, read := c.ReadRequest(); read && r.Header.Get("Upgrade") != "" {
+			c.Send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+			c.Hang()
+		}
+	})
+	shadow := testnet.NewOrigin(t, testnet.Answer(okAnswer))
+	m := mirrorTo(t, shadow.Addr, nil)
+	o := serverOptions()
+	o.Upgrade = []string{"websocket"}
+	c := connect(t, NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m, Upgrade: []string{"websocket"}}))), o, "192.0.2.7:1")
+	c.Send(get("/", "Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
+	if r := c.ReadResponse("GET"); r.Status != 101 {
+		t.Fatalf("answer %+v", r)
+	}
+	c.WantPrefix("hello")
+	c.Close()
+	if got := m.Metrics.counts(); got != [5]uint64{} || shadow.Conns() != 0 {
+		t.Errorf("outcomes %v, %d connections to the mirror", got, shadow.Conns())
 	}
 }

@@ -106,7 +106,7 @@ func TestSplitDrawsByWeight(t *testing.T) {
 		a := splitOf(t, "", parts...)
 		x := request("192.0.2.7:1", "a", "/")
 		got := map[string]int{}
-		for range 200_000 {
+		for range 30_000 {
 			got[a.choose(x).Name()]++
 		}
 		wantShares(t, a, got)
@@ -146,7 +146,7 @@ func border(at, total uint64) uint64 {
 }
 
 func TestSplitKeyed(t *testing.T) {
-	const n = 100_000
+	const n = 10_000
 	for _, parts := range splits {
 		a := splitOf(t, "request.path", parts...)
 		first := keyedAll(a, n)
@@ -166,7 +166,7 @@ func TestSplitKeyed(t *testing.T) {
 // TestSplitMovesWhatItMust: of a change of weights or parts, keys move only to what has gained, or only away from what has lost, and no more of
 // them than the shares say.
 func TestSplitMovesWhatItMust(t *testing.T) {
-	const n = 100_000
+	const n = 20_000
 	for _, tc := range []struct {
 		name          string
 		before, after []part
@@ -218,7 +218,7 @@ func TestSplitIsNotTheBackendsHash(t *testing.T) {
 	x := request("192.0.2.7:1", "a", "/")
 	var top, low [16]int
 	n := 0
-	for i := range 200_000 {
+	for i := range 60_000 {
 		if h := balance.Hash(keyOf(i)); a.keyed(x, h).Name() == "b" {
 			top[h>>60]++
 			low[h&15]++

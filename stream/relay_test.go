@@ -258,33 +258,76 @@ func TestRelayIsExact(t *testing.T) {
 	})
 }
 
-// The relay ends when nothing moves in either direction, and only then; in order, for nothing was under way.
+// idle is a bound that a busy machine does not meet by itself.
+const idle = 400 * time.Millisecond
+
+// The relay ends when nothing moves in either direction; in order, for nothing was under way.
 func TestRelayIdle(t *testing.T) {
 	eachWay(t, func(t *testing.T, w way) {
-		const idle = 100 * time.Millisecond
+		t.Parallel()
 		e := relayed(t, w, RelayOptions{Idle: idle})
-		began, n := time.Now(), int64(0)
-		testnet.Eventually(t, "one direction has moved for longer than the idle time", func() bool {
-			send(t, e.a, "x")
-			receive(t, e.b, "x")
-			n++
-			return time.Since(began) > 3*idle
-		})
+		send(t, e.a, "x")
+		receive(t, e.b, "x")
 		receiveEnd(t, e.a)
 		receiveEnd(t, e.b)
-		e.want(t, n, 0, RelayEnd{How: EndIdle}, RelayEnd{How: EndIdle})
+		e.want(t, 1, 0, RelayEnd{How: EndIdle}, RelayEnd{How: EndIdle})
 	})
 }
 
 // A session of which one direction has ended is bounded as well.
 func TestRelayIdleAfterTheFirstEnd(t *testing.T) {
 	eachWay(t, func(t *testing.T, w way) {
-		e := relayed(t, w, RelayOptions{Idle: 50 * time.Millisecond})
+		t.Parallel()
+		e := relayed(t, w, RelayOptions{Idle: idle})
 		closeWrite(t, e.b)
 		receiveEnd(t, e.a)
 		receiveEnd(t, e.b)
 		e.want(t, 0, 0, RelayEnd{SideB, EndFIN}, RelayEnd{How: EndIdle})
 	})
+}
+
+// When each bound is met, and when it is looked at next.
+func TestRelayBounds(t *testing.T) {
+	const second = int64(time.Second)
+	none := RelayEnd{}
+	for _, test := range []struct {
+		name           string
+		o              RelayOptions
+		ab, ba         int64 // moments of the last bytes
+		waitAB, waitBA int64 // moments since which a peer takes nothing
+		now            int64
+		due            RelayEnd
+		nextAt         int64 // moment of the next look; 0 for none
+	}{
+		{name: "no bounds", now: 99 * second, due: none},
+		{name: "not idle yet", o: RelayOptions{Idle: 10 * time.Second}, now: 9 * second, due: none, nextAt: 10*second + 1},
+		{name: "idle from the beginning", o: RelayOptions{Idle: 10 * time.Second}, now: 10 * second, due: RelayEnd{How: EndIdle}},
+		{name: "a byte of a", o: RelayOptions{Idle: 10 * time.Second}, ab: 5 * second, now: 14 * second, due: none, nextAt: 15 * second},
+		{name: "a byte of b", o: RelayOptions{Idle: 10 * time.Second}, ab: 5 * second, ba: 6 * second, now: 15 * second, due: none, nextAt: 16 * second},
+		{name: "long after both", o: RelayOptions{Idle: 10 * time.Second}, ab: 5 * second, ba: 6 * second, now: 16 * second, due: RelayEnd{How: EndIdle}},
+		{name: "idle, and b takes nothing", o: RelayOptions{Idle: 10 * time.Second}, waitAB: second, now: 10 * second, due: RelayEnd{SideB, EndStuck}},
+		{name: "lifetime before idle", o: RelayOptions{Idle: 10 * time.Second, Lifetime: 7 * time.Second}, ab: 5 * second, now: 6 * second, due: none, nextAt: 7*second + 1},
+		{name: "lifetime", o: RelayOptions{Idle: 10 * time.Second, Lifetime: 7 * time.Second}, ab: 7 * second, now: 7*second + 1, due: RelayEnd{How: EndLifetime}},
+		{name: "stuck, not yet", o: RelayOptions{Stuck: 3 * time.Second}, waitBA: 5 * second, now: 7 * second, due: none, nextAt: 8 * second},
+		{name: "stuck", o: RelayOptions{Stuck: 3 * time.Second}, waitBA: 5 * second, now: 8 * second, due: RelayEnd{SideA, EndStuck}},
+		{name: "stuck may begin now", o: RelayOptions{Stuck: 3 * time.Second}, now: 7 * second, due: none, nextAt: 10 * second},
+	} {
+		s := RelaySession{o: test.o}
+		s.ab.side, s.ba.side = SideA, SideB
+		s.ab.last.Store(test.ab)
+		s.ba.last.Store(test.ba)
+		s.ab.waiting.Store(test.waitAB)
+		s.ba.waiting.Store(test.waitBA)
+		if got := s.due(test.now); got != test.due {
+			t.Errorf("%s: %+v, want %+v", test.name, got, test.due)
+		}
+		if test.due != none {
+			continue
+		}
+		if got := s.next(test.now); got != max(test.nextAt-test.now, 0) {
+			t.Errorf("%s: the next look is %v away, want %v", test.name, time.Duration(got), time.Duration(test.nextAt-test.now))
+		}
+	}
 }
 
 // A lifetime ends a relay that moves, and both sides see that it was cut.

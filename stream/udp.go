@@ -93,12 +93,14 @@ type UDPOptions struct {
 	// It is at most Idle. Default 5 s.
 	Unanswered time.Duration
 	// MaxSessions bounds the sessions that are open at once. Each takes a descriptor and a port of this host; the system's range of ports
-	// (about 28,000 as shipped) and ulimit -n bound them as well. Default 16,384.
+	// (about 28,000 as shipped) and ulimit -n bound them as well: when either is used up, a session is evicted as when the table is full.
+	// Default 16,384.
 	MaxSessions int
 	// EvictAfter is how long a session must have been idle to make room for a new one when the table is full: those that were never answered
 	// first, then the one that is idle for longest. At most Idle. Default 1 s.
 	EvictAfter time.Duration
-	// Requests is how many datagrams of a client belong to one session; the next one opens another. 1 balances each by itself, 0 sets no bound.
+	// Requests is how many datagrams of a client belong to one session; the next one opens another, while this one waits for its replies. 1 balances
+	// each by itself, and should have Responses beside it. 0 sets no bound.
 	Requests int
 	// Responses is how many replies are expected to each datagram. A session that had them all ends at once, which frees its port; 0 waits for Idle.
 	Responses int
@@ -146,6 +148,7 @@ func (o UDPOptions) withDefaults() UDPOptions {
 // UDPStats are the counters of a relay since its start.
 type UDPStats struct {
 	Sessions               int    // open now
+	Parked                 int    // sockets of ended sessions that are kept for new ones, at most 4,096
 	Opened                 uint64 // sessions that the handler opened
 	Ended                  [udpEnds]uint64
 	Requests, RequestBytes uint64 // datagrams that clients sent, dropped ones included
@@ -237,7 +240,7 @@ func (r *UDPRelay) Stats() UDPStats {
 	defer r.mu.Unlock()
 	s := r.stats
 	s.Sessions = r.table.open
-	s.Overflow = r.engine.overflow()
+	s.Overflow, s.Parked = max(s.Overflow, r.engine.overflow()), r.engine.parked()
 	return s
 }
 

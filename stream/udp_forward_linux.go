@@ -3,6 +3,7 @@
 package stream
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"syscall"
@@ -92,13 +93,17 @@ func (e *udpEngine) flush(r *UDPRelay, now time.Duration) {
 
 // fromClients receives one batch and hands it on. If there is more, the next turn begins at once.
 func (e *udpEngine) fromClients(r *UDPRelay, now time.Duration) {
-	n, _ := e.batch.receiveNamed(e.listen)
+	n, err := e.batch.receiveNamed(e.listen)
+	if err != 0 {
+		r.report(now, fmt.Errorf("receiving: %w", err))
+	}
 	if n == 0 {
 		return
 	}
 	r.stats.RequestBatches++
 	e.orders = 0
 	var last *udpSession
+	var lastKey udpKey
 	for i := range n {
 		h := &e.batch.named[i]
 		r.stats.Requests++
@@ -107,14 +112,9 @@ func (e *udpEngine) fromClients(r *UDPRelay, now time.Duration) {
 			r.drop(UDPTruncated, 1)
 			continue
 		}
-		key, ok := e.keyOf(i)
-		if !ok {
-			r.drop(UDPMalformed, 1)
-			continue
-		}
 		e.sizes[i], e.again[i] = int(h.Len), false
-		if last == nil || last.key != key {
-			last = e.sessionOf(r, key, i, now)
+		if key := e.keyOf(i); last == nil || lastKey != key {
+			last, lastKey = e.sessionOf(r, key, i, now), key
 		}
 		if last != nil && !e.link(r, last, i, now) {
 			last = nil
@@ -133,20 +133,26 @@ func (e *udpEngine) sessionOf(r *UDPRelay, key udpKey, i int, now time.Duration)
 	if s != nil && (s.socket.linked || r.usable(s, now)) {
 		return s
 	}
-	client, local := key.client, r.local
-	if key.local.IsValid() {
-		local = netip.AddrPortFrom(key.local, r.local.Port())
+	client, scope, ok := addrPort(key.name[:e.nameLen])
+	if !ok {
+		r.drop(UDPMalformed, 1)
+		return nil
 	}
-	if key.scope != 0 && client.Addr().Is6() {
-		client = netip.AddrPortFrom(client.Addr().WithZone(e.zoneOf(key.scope)), client.Port())
+	if scope != 0 {
+		client = netip.AddrPortFrom(client.Addr().WithZone(strconv.FormatUint(uint64(scope), 10)), client.Port())
+	}
+	local, dest := r.local, netip.AddrFrom16(key.local).Unmap()
+	if e.wildcard && !dest.IsUnspecified() {
+		local = netip.AddrPortFrom(dest, r.local.Port())
 	}
 	if s = r.open(key, client, local, e.batch.data(i, e.sizes[i]), now); s == nil {
 		return nil
 	}
 	x := &s.socket
 	x.skip, x.lone = 7, 7
-	x.nameLen = uint8(copy(x.name[:], e.batch.names[i][:min(e.batch.named[i].Namelen, nameSize)]))
-	x.noteLen = uint8(len(appendSource(x.note[:0], key.local, key.scope, e.family)))
+	if e.wildcard {
+		x.noteLen = uint8(len(appendSource(x.note[:0], dest, key.scope, e.family)))
+	}
 	return s
 }
 
@@ -166,25 +172,16 @@ func (e *udpEngine) link(r *UDPRelay, s *udpSession, i int, now time.Duration) (
 }
 
 // keyOf reads who sent the datagram in slot i, and to which address.
-func (e *udpEngine) keyOf(i int) (key udpKey, ok bool) {
-	h := &e.batch.named[i]
-	if key.client, key.scope, ok = addrPort(e.batch.names[i][:min(h.Namelen, nameSize)]); !ok {
-		return key, false
+func (e *udpEngine) keyOf(i int) (key udpKey) {
+	key.name = e.batch.names[i] // the kernel fills all of it, or always the same part
+	if h := &e.batch.named[i]; e.wildcard && h.Flags&unix.MSG_CTRUNC == 0 {
+		var local netip.Addr
+		local, key.scope = asked(e.batch.controls[i][:min(int(h.Controllen), controlSize)])
+		if local.IsValid() {
+			key.local = local.As16()
+		}
 	}
-	if e.wildcard && h.Flags&unix.MSG_CTRUNC == 0 {
-		var scope uint32
-		key.local, scope = asked(e.batch.controls[i][:min(int(h.Controllen), controlSize)])
-		key.scope = max(key.scope, scope) // one interface, where both are link-local
-	}
-	return key, true
-}
-
-// zoneOf returns the zone of an address by the number of its interface.
-func (e *udpEngine) zoneOf(scope uint32) string {
-	if e.zoneScope != scope {
-		e.zone, e.zoneScope = strconv.FormatUint(uint64(scope), 10), scope
-	}
-	return e.zone
+	return key
 }
 
 // toEndpoint sends the requests of one session that are in the batch. If its endpoint turns out to be gone, those that were not sent go to another
@@ -231,15 +228,15 @@ func (e *udpEngine) send(r *UDPRelay, fd, count int, replies bool) (done int, er
 	if count == 1 {
 		return e.sendOne(r, fd, 0, replies)
 	}
-	headers := 0
+	headers, segment := 0, e.segments && !r.options.NoSegmentation
 	for k := 0; k < count; headers++ {
 		s, end := e.owners[k], k+1
 		for end < count && e.owners[end] == s {
 			end++
 		}
-		name, note := s.socket.replyTo(replies)
+		name, note := e.replyTo(s, replies)
 		e.firsts[headers] = k
-		k += e.batch.pack(headers, k, end, name, note, !s.socket.unsplit && !r.options.NoSegmentation)
+		k += e.batch.pack(headers, k, end, name, note, segment && !s.socket.unsplit)
 	}
 	e.firsts[headers] = count
 	for at := 0; at < headers; {
@@ -271,9 +268,9 @@ func (e *udpEngine) send(r *UDPRelay, fd, count int, replies bool) (done int, er
 
 // sendOne sends piece k by itself. done is 1, or 0 if err says that the endpoint is gone.
 func (e *udpEngine) sendOne(r *UDPRelay, fd, k int, replies bool) (done int, err syscall.Errno) {
-	x := &e.owners[k].socket
+	s := e.owners[k]
 	for range 2 {
-		name, note := x.replyTo(replies)
+		name, note := e.replyTo(s, replies)
 		switch err = e.batch.sendPiece(fd, k, name, note); {
 		case err == 0:
 			return 1, 0
@@ -282,7 +279,7 @@ func (e *udpEngine) sendOne(r *UDPRelay, fd, k int, replies bool) (done int, err
 		case err == syscall.EMSGSIZE:
 			// Too long, or the news that an earlier one was, in which case it goes the second time.
 		case len(note) > 0 && (err == syscall.EINVAL || err == syscall.EADDRNOTAVAIL || err == syscall.ENETUNREACH):
-			x.noteLen = 0 // the address that was asked is not one that can answer, such as a broadcast's: the system shall choose
+			s.socket.noteLen = 0 // the address that was asked is not one that can answer, such as a broadcast's: the system shall choose
 		default:
 			r.drop(dropOf(err), 1)
 			return 1, 0
@@ -293,11 +290,11 @@ func (e *udpEngine) sendOne(r *UDPRelay, fd, k int, replies bool) (done int, err
 }
 
 // replyTo returns how datagrams of the session are addressed: replies to the client, requests not at all, for their socket is connected.
-func (x *udpSocket) replyTo(replies bool) (name, note []byte) {
+func (e *udpEngine) replyTo(s *udpSession, replies bool) (name, note []byte) {
 	if !replies {
 		return nil, nil
 	}
-	return x.name[:x.nameLen], x.note[:x.noteLen]
+	return s.key.name[:e.nameLen], s.socket.note[:s.socket.noteLen]
 }
 
 func dropOf(err syscall.Errno) UDPDrop {

@@ -26,35 +26,34 @@ const (
 	listenIndex = -1
 )
 
-// udpKey is who sent a datagram, and to which address.
+// udpKey is who sent a datagram, and to which address: no pointers and no gaps, so that it is compared and hashed as plain memory.
 type udpKey struct {
-	client netip.AddrPort
-	local  netip.Addr // not valid where the socket has only one, and where the system does not tell
-	scope  uint32     // the interface of a link-local address; the addresses above have no zone
+	name  [nameSize]byte // of the client, in the form of the kernel, with zeros behind shorter ones
+	local [16]byte       // zeros where the socket has only one address, and where the system does not tell
+	scope uint32         // the interface, where local is link-local
 }
 
 // udpSocket is the engine's part of a session.
 type udpSocket struct {
-	*udpPeer       // nil once the session has ended
-	unsplit  bool  // the system has refused to segment datagrams of this session
-	linked   bool  // has requests in the present batch, from slot head to slot tail
-	skip     uint8 // reads until the next one that is batched
-	lone     uint8 // what skip was set to last; 0 if there was more than one reply
+	*udpPeer      // nil once the session has ended
+	linked   bool // has requests in the present batch, from slot head to slot tail
 	head     uint8
 	tail     uint8
-
-	name    [nameSize]byte // the client as the kernel wants it
-	nameLen uint8
-	noteLen uint8
-	note    [controlSize]byte // makes replies leave from the address that was asked
+	skip     uint8 // reads until the next one that is batched
+	lone     uint8 // what skip was set to last; 0 if there was more than one reply
+	unsplit  bool  // the system has refused to segment datagrams of this session
+	noteLen  uint8
+	note     [controlSize]byte // makes replies leave from the address that was asked
 }
 
 // udpEngine is the goroutine and its sockets. Its fields belong to the relay's lock, but for what the loop alone touches.
 type udpEngine struct {
 	listen   int // -1 when closed
 	family   int // of the listening socket
+	nameLen  int // of addresses of this family
 	wildcard bool
-	set      int // the descriptor of epoll
+	segments bool // the system knows UDP_SEGMENT; one that does not would send all in one datagram
+	set      int  // the descriptor of epoll
 	epoll    *os.File
 	raw      syscall.RawConn
 	poll     func(fd uintptr) bool // waits for events; bound once
@@ -76,9 +75,6 @@ type udpEngine struct {
 	count  int                    // pieces of them
 	ended  [batchSize]*udpSession // had their last reply in this batch
 	ends   int
-
-	zone      string // of zoneScope, so that it is not made for every datagram
-	zoneScope uint32
 }
 
 // start takes the socket over and starts the loop.
@@ -119,6 +115,10 @@ func (e *udpEngine) prepare(r *UDPRelay) (err error) {
 	if e.family, err = unix.GetsockoptInt(e.listen, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
 		return err
 	}
+	e.nameLen = unix.SizeofSockaddrInet4
+	if e.family != unix.AF_INET {
+		e.nameLen = unix.SizeofSockaddrInet6
+	}
 	if e.wildcard = r.local.Addr().IsUnspecified(); e.wildcard {
 		// On a socket for both versions this one option tells of IPv4 as well.
 		level, option := unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
@@ -129,6 +129,8 @@ func (e *udpEngine) prepare(r *UDPRelay) (err error) {
 			return fmt.Errorf("asking for the addresses that datagrams are sent to: %w", err)
 		}
 	}
+	_, unknown := unix.GetsockoptInt(e.listen, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+	e.segments = unknown == nil
 	e.batch = newBatch(r.options.MaxDatagram, e.wildcard)
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -195,6 +197,7 @@ func (e *udpEngine) serve(r *UDPRelay, waited error) bool {
 	if r.closing {
 		r.endAll(now)
 		e.peers.closeParked()
+		r.stats.Overflow = e.overflow()
 		_ = e.epoll.Close()
 		_ = unix.Close(e.listen)
 		e.listen = -1
@@ -238,12 +241,9 @@ func (e *udpEngine) serve(r *UDPRelay, waited error) bool {
 
 // arm has the loop wake up when the next session may expire, unless it does so earlier anyway. It is called with the lock held.
 func (e *udpEngine) arm(r *UDPRelay) {
-	if e.armed != 0 {
-		if at, ok := e.nextTimer(r); !ok || at >= e.armed {
-			return
-		}
+	if at, ok := e.nextTimer(r); ok && (e.armed == 0 || at < e.armed) {
+		e.rearm(r)
 	}
-	e.rearm(r)
 }
 
 // nextTimer returns when there is something to do even if nothing comes.
@@ -255,6 +255,7 @@ func (e *udpEngine) nextTimer(r *UDPRelay) (at time.Duration, ok bool) {
 	return at, ok
 }
 
+// rearm sets the deadline anew, or takes it away.
 func (e *udpEngine) rearm(r *UDPRelay) {
 	if r.closing {
 		return // the deadline has passed for good
@@ -275,7 +276,7 @@ func (e *udpEngine) rearm(r *UDPRelay) {
 // wake ends the loop's wait for good. It is called with the lock held.
 func (e *udpEngine) wake(*UDPRelay) { _ = e.epoll.SetReadDeadline(time.Unix(1, 0)) }
 
-// overflow returns how many datagrams the system dropped because the listening socket was full.
+// overflow returns how many datagrams the system dropped because the listening socket was full, 0 if that cannot be known.
 func (e *udpEngine) overflow() uint64 {
 	if e.listen < 0 {
 		return 0
@@ -288,6 +289,9 @@ func (e *udpEngine) overflow() uint64 {
 	}
 	return uint64(info[8])
 }
+
+// parked returns how many sockets of ended sessions are kept.
+func (e *udpEngine) parked() int { return e.peers.parked }
 
 // connect gives a session a socket that is connected to its endpoint.
 func (e *udpEngine) connect(_ *UDPRelay, s *udpSession, now time.Duration) error {

@@ -86,6 +86,9 @@ func (e *udpEngine) wake(r *UDPRelay) {
 // overflow is not known here.
 func (e *udpEngine) overflow() uint64 { return 0 }
 
+// parked is 0: sockets are closed with their sessions.
+func (e *udpEngine) parked() int { return 0 }
+
 // connect makes the socket of a session and begins to read from it.
 func (e *udpEngine) connect(r *UDPRelay, s *udpSession, _ time.Duration) error {
 	d := net.Dialer{Timeout: dialTimeout}

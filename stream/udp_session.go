@@ -8,25 +8,23 @@ import (
 	"time"
 )
 
-// udpSession is one row of the table, found by its udpKey: who sent a datagram, and to which address where the engine can tell. It belongs to the relay's lock. Ended rows are used again.
+// udpSession is one row of the table, found by its udpKey: who sent a datagram, and to which address where the engine can tell. It belongs to the relay's
+// lock. Ended rows are used again. What every datagram touches stands first, side by side.
 type udpSession struct {
-	owner    UDPSession
-	key      udpKey
-	client   netip.AddrPort
-	local    netip.AddrPort
-	endpoint netip.AddrPort
-	attached bool // further datagrams of the client belong to it
-	replied  bool
+	owner                  UDPSession
+	last, filed            time.Duration // since the start of the relay; filed is last when the row got its place in its list
+	requests, requestBytes uint64
+	replies, replyBytes    uint64
+	mayRequest, mayReply   uint64 // bounds; 0 for none. mayReply is for each request
+	list                   *udpList
+	attached               bool // further datagrams of the client belong to it
+	replied                bool
+	socket                 udpSocket
+	key                    udpKey
 
-	began, last, firstReply time.Duration // since the start of the relay
-	filed                   time.Duration // last when the row got its place in its list
-	requests, requestBytes  uint64
-	replies, replyBytes     uint64
-	mayRequest, mayReply    uint64 // bounds; 0 for none. mayReply is for each request
-
-	list       *udpList
-	prev, next *udpSession // in list; next also in the list of rows to be used again
-	socket     udpSocket
+	prev, next              *udpSession // in list; next also in the list of rows to be used again
+	began, firstReply       time.Duration
+	client, local, endpoint netip.AddrPort
 }
 
 // udpList is a list of sessions in the order of their last datagrams, the oldest first. The order is exact to one part in listGrain of the time-out.

@@ -3,7 +3,9 @@
 package upstream
 
 import (
+	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
@@ -38,6 +40,41 @@ func TestDoDoesNotAllocate(t *testing.T) {
 			}); got != 0 {
 				t.Errorf("%s with a body of %d pieces allocates %v times", algorithm, pieces, got)
 			}
+		}
+	}
+}
+
+// TestFeaturesDoNotAllocate: what is switched on, but not met, costs no allocation: a bound that is not reached, a second attempt that is not sent,
+// a PROXY header.
+func TestFeaturesDoNotAllocate(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"bound":            func(o *Options) { o.MaxInFlight = 2 },
+		"hedge":            func(o *Options) { o.Hedge = &HedgeOptions{After: time.Hour, Budget: 0.05} },
+		"hedge percentile": func(o *Options) { o.Hedge = &HedgeOptions{Percentile: 95, Budget: 0.05} },
+		"proxy header":     func(o *Options) { o.ProxyProtocol = 2 },
+	} {
+		g := newGroup(t, change, pull, pull, pull)
+		f, x := &Flight{}, newExchange("GET")
+		x.Client = message.Client{Peer: netip.MustParseAddrPort("192.0.2.1:1000"), Local: netip.MustParseAddrPort("192.0.2.9:443")}
+		send := func() {
+			x.Outcome = message.Outcome{}
+			x.Times = message.Times{Start: message.Now()}
+			if failure := g.Do(x, f); failure != nil {
+				t.Fatal(failure)
+			}
+			f.Finish(x)
+		}
+		for range 2 * enoughTimes { // until there is a percentile
+			send()
+		}
+		if h := g.hedging; h != nil && h.recent != nil {
+			h.recent.look(message.Now())
+			if h.delay() == 0 {
+				t.Fatal("no percentile is known")
+			}
+		}
+		if got := testing.AllocsPerRun(500, send); got != 0 {
+			t.Errorf("%s allocates %v times", name, got)
 		}
 	}
 }

@@ -107,6 +107,12 @@ func New(o Options, keeper Keeper, reg *metric.Registry) (*Backend, error) {
 		return nil, err
 	}
 	b.metrics.open(reg, o.Name)
+	if b.queue != nil {
+		b.metrics.openQueue(o.Name)
+	}
+	if b.hedging != nil {
+		b.metrics.openHedges(o.Name)
+	}
 	b.refresh(message.Now())
 	return b, nil
 }
@@ -359,10 +365,18 @@ func (m *backendMetrics) open(reg *metric.Registry, backend string) {
 		m.saved, m.lost = metric.NewCounter(1), metric.NewCounter(1)
 		m.replayed, m.exhausted = metric.NewCounter(1), metric.NewCounter(1)
 	}
+}
+
+// openQueue makes the series of a backend with a queue. Without one nothing is counted there.
+func (m *backendMetrics) openQueue(backend string) {
 	m.queued = m.scope.Gauge(metric.BackendQueue, backend)
 	m.waited = m.scope.Histogram(metric.QueueWait, backend)
 	m.refusedFull = m.scope.Counter(metric.QueueRefused, backend, message.QueueFull.String())
 	m.refusedLate = m.scope.Counter(metric.QueueRefused, backend, message.QueueTimeout.String())
+}
+
+// openHedges makes the series of a backend with hedging.
+func (m *backendMetrics) openHedges(backend string) {
 	m.hedgesWon = m.scope.Counter(metric.Hedges, backend, "won")
 	m.hedgesLost = m.scope.Counter(metric.Hedges, backend, "lost")
 	m.hedgesDenied = m.scope.Counter(metric.Hedges, backend, "denied")

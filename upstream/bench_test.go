@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
@@ -78,4 +80,56 @@ func benchGroup(b *testing.B, n int, answer func(*message.Exchange, *Call) *mess
 	g.metrics.open(reg, "shop")
 	b.ResetTimer()
 	return g
+}
+
+// BenchmarkFeatures is BenchmarkDo with what else a backend may do for each request.
+func BenchmarkFeatures(b *testing.B) {
+	for _, test := range []struct {
+		name   string
+		change func(*Options)
+	}{
+		{"plain", func(*Options) {}},
+		{"bound", func(o *Options) { o.MaxInFlight = 1000 }},
+		{"hedge", func(o *Options) { o.Hedge = &HedgeOptions{After: time.Hour, Budget: 0.05} }},
+		{"hedge percentile", func(o *Options) { o.Hedge = &HedgeOptions{Percentile: 95, Budget: 0.05} }},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			g := newGroup(b, test.change, pullNothing, pullNothing, pullNothing)
+			b.ReportAllocs()
+			f, x := &Flight{}, newExchange("GET")
+			for b.Loop() {
+				x.Outcome = message.Outcome{}
+				x.Times.Routed = 1
+				if failure := g.Do(x, f); failure != nil {
+					b.Fatal(failure)
+				}
+				f.Finish(x)
+			}
+		})
+	}
+}
+
+// pullNothing is a transport that answers at once.
+func pullNothing(x *message.Exchange, _ *Call) *message.Failure {
+	x.Response.Status, x.Times.FirstByte = 200, message.Now()
+	return nil
+}
+
+// BenchmarkQueue is a request that waits for its place, with another that leaves it.
+func BenchmarkQueue(b *testing.B) {
+	g := newGroup(b, bounded(1, 100, time.Minute), pullNothing)
+	b.ReportAllocs()
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		f, x := &Flight{}, newExchange("GET")
+		for pb.Next() {
+			x.Outcome = message.Outcome{}
+			x.Times.Routed = message.Now()
+			if failure := g.Do(x, f); failure != nil {
+				b.Fatal(failure)
+			}
+			runtime.Gosched() // others come, and wait
+			f.Finish(x)
+		}
+	})
 }

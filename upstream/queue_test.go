@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,8 +100,8 @@ func TestQueueServesTheOldestFirst(t *testing.T) {
 			t.Errorf("both went to %s", a.x.Outcome.Endpoint)
 		}
 		c, d, e := h.come("c", nil), h.come("d", nil), h.come("e", nil)
-		if got := g.Snapshot().InFlight; c.reason() != "waits" || d.reason() != "waits" || e.reason() != "waits" || got != 2 {
-			t.Errorf("c %s, d %s, e %s, %d in flight", c.reason(), d.reason(), e.reason(), got)
+		if got := g.Snapshot(); c.reason() != "waits" || d.reason() != "waits" || e.reason() != "waits" || got.InFlight != 2 || got.Waiting != 3 {
+			t.Errorf("c %s, d %s, e %s, %d in flight, %d waiting", c.reason(), d.reason(), e.reason(), got.InFlight, got.Waiting)
 		}
 		h.leave(b)
 		if c.reason() != "place" || c.x.Outcome.Endpoint != b.x.Outcome.Endpoint || d.reason() != "waits" {
@@ -143,6 +142,7 @@ func TestQueueRefuses(t *testing.T) {
 				reg := metric.NewRegistry(metric.Options{})
 				g := newGroup(t, bounded(1, test.queue, patience), answers(200), answers(200))
 				g.metrics.open(reg, "shop")
+				g.metrics.openQueue("shop")
 				h := newHall(t, g.Backend)
 				a, b := h.come("a", nil), h.come("b", nil)
 				third := h.come("c", func(x *message.Exchange) {
@@ -576,151 +576,4 @@ func TestQueueNoticesThatTheClientHasLeft(t *testing.T) {
 		h.leave(c)
 		h.wg.Wait()
 	})
-}
-
-// TestQueueHandsOver runs many exchanges at once through few places, over several generations. Nobody may be forgotten, no bound exceeded.
-func TestQueueHandsOver(t *testing.T) {
-	const inFlight, workers, each = 3, 48, 300
-	var present [4]atomic.Int64
-	var most atomic.Int64
-	var all []func(*message.Exchange, *Call) *message.Failure
-	for i := range present {
-		all = append(all, func(x *message.Exchange, c *Call) *message.Failure {
-			n := present[i].Add(1)
-			for {
-				m := most.Load()
-				if n <= m || most.CompareAndSwap(m, n) {
-					break
-				}
-			}
-			for range int(x.Request.Path[0]) % 7 {
-				runtime.Gosched() // so that others come meanwhile
-			}
-			if x.Request.Path[0]%5 == 0 { // some fail before they were sent, and go elsewhere
-				x.Request.Path[0]++
-				present[i].Add(-1)
-				return fails(refusedFailure)(x, c)
-			}
-			return answers(200)(x, c)
-		})
-	}
-	g := newGroup(t, func(o *Options) {
-		bounded(inFlight, workers, time.Minute)(o)
-		o.Outlier.Consecutive = 0
-	}, all...)
-	reg := metric.NewRegistry(metric.Options{})
-	g.metrics.open(reg, "shop") // the first generation's stand for all
-	index := map[string]int{}
-	for i, ep := range g.endpoints {
-		index[ep.address] = i
-	}
-	var live atomic.Pointer[Backend]
-	live.Store(g.Backend)
-	stop := make(chan struct{})
-	var reloads sync.WaitGroup
-	reloads.Go(func() {
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			next, err := New(g.options, g.keeper, reg)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			old := live.Swap(next)
-			if old != g.Backend {
-				old.Close()
-			}
-		}
-	})
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			var f Flight
-			x := newExchange("GET")
-			for n := range each {
-				x.Reset()
-				x.Request.Method = message.MethodOf([]byte("GET"))
-				x.Request.Path = []byte{byte((w + n) % 200)}
-				failure := live.Load().Do(x, &f)
-				if failure != nil {
-					t.Errorf("worker %d: %v", w, failure)
-					x.Fail(failure)
-				} else {
-					present[index[x.Outcome.Endpoint]].Add(-1)
-				}
-				f.Finish(x)
-			}
-		})
-	}
-	wg.Wait()
-	close(stop)
-	reloads.Wait()
-	if last := live.Load(); last != g.Backend {
-		last.Close()
-	}
-	waited := uint64(0)
-	reg.EachHistogram(metric.QueueWait, func(_ []string, s *metric.Snapshot) { waited = s.Count() })
-	if waited < workers {
-		t.Errorf("only %d have waited: the test shows little", waited)
-	}
-	reg.Each(metric.BackendQueue, func(_ []string, n int64) {
-		if n != 0 {
-			t.Errorf("%d are still said to wait", n)
-		}
-	})
-	if got := most.Load(); got > inFlight {
-		t.Errorf("%d in flight at one endpoint, the bound is %d", got, inFlight)
-	}
-	for _, ep := range g.endpoints {
-		if n := ep.load.InFlight(); n != 0 {
-			t.Errorf("%s has %d in flight at the end", ep.address, n)
-		}
-		if p := ep.seats.Load(); p == nil || len(*p) != 1 {
-			t.Errorf("%s knows queues %v at the end", ep.address, p)
-		}
-	}
-}
-
-// TestQueueForgetsNobody lets the only place become free at the very moment at which somebody begins to wait for it, with nobody to come later.
-func TestQueueForgetsNobody(t *testing.T) {
-	g := newGroup(t, bounded(1, 1, 10*time.Second), answers(200))
-	const rounds = 20_000
-	var fa, fb Flight
-	xa, xb := newExchange("GET"), newExchange("GET")
-	var turn, over atomic.Int64 // spun on, so that both go on at the same time
-	until := func(n *atomic.Int64, round int64) {
-		for spins := 0; n.Load() < round; spins++ {
-			if spins > 1000 {
-				runtime.Gosched()
-			}
-		}
-	}
-	var other sync.WaitGroup
-	other.Go(func() {
-		for round := int64(1); round <= rounds; round++ {
-			until(&turn, round)
-			if failure := g.Do(xb, &fb); failure != nil && !t.Failed() {
-				t.Errorf("round %d: %v", round, failure)
-			}
-			fb.Finish(xb)
-			over.Store(round)
-		}
-	})
-	for round := int64(1); round <= rounds && !t.Failed(); round++ {
-		if failure := g.Do(xa, &fa); failure != nil {
-			t.Fatal(failure)
-		}
-		turn.Store(round)
-		for range round % 128 {
-			_ = turn.Load()
-		}
-		fa.Finish(xa)
-		until(&over, round)
-	}
-	turn.Store(rounds)
-	other.Wait()
 }

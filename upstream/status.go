@@ -60,6 +60,9 @@ func (b *Backend) Snapshot() Status {
 		BodiesDropped: b.store.dropped.Load(),
 	}
 	s.Retries = s.RetriesSaved + b.metrics.lost.Value()
+	if b.queue != nil {
+		s.Waiting = int(b.queue.waiting.Load())
+	}
 	b.mu.Lock()
 	roster := slices.Clone(b.roster)
 	b.mu.Unlock()

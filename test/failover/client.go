@@ -29,7 +29,8 @@ const (
 // result is one request.
 type result struct {
 	due     time.Duration // since the start
-	latency time.Duration // from then to the end of the answer, or of the hope for one
+	late    time.Duration // how long after that the client got round to it, which is not the proxy's doing
+	latency time.Duration // from due to the end of the answer, or of the hope for one
 	verdict verdict
 	post    bool
 	from    string // endpoint that answered
@@ -76,7 +77,7 @@ func (c *client) run(ctx context.Context, t timetable, start time.Time) []result
 		case <-timer.C:
 		}
 		r := &results[i]
-		r.due, r.post = due, c.posts && isPost(i)
+		r.due, r.late, r.post = due, time.Since(start)-due, c.posts && isPost(i)
 		select {
 		case underway <- struct{}{}:
 		default:

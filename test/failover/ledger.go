@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // ledger is what the endpoints have reported. It is safe for concurrent use.
@@ -13,6 +14,8 @@ type ledger struct {
 	got map[int][]receipt // by request
 	cut map[int]bool      // requests whose answer an endpoint has cut
 	bad []string          // requests that were not what the client has sent
+
+	late time.Duration // the most that an endpoint was held up by the machine
 }
 
 // receipt is one arrival of a request at an endpoint.
@@ -40,6 +43,11 @@ func (l *ledger) take(endpoint, line string) bool {
 		if err == nil {
 			l.cut[id] = true
 		}
+		return err == nil
+	}
+	if text, ok := strings.CutPrefix(line, sayLate); ok {
+		late, err := time.ParseDuration(text)
+		l.late = max(l.late, late)
 		return err == nil
 	}
 	if text, ok := strings.CutPrefix(line, sayBad); ok {

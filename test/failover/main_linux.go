@@ -59,7 +59,7 @@ func runAll(ctx context.Context, o options) error {
 		c := comparison{scenario: sc, timing: timingOf(sc, o.length())}
 		for _, k := range o.proxies {
 			progress("%s: %s …", sc.name, k)
-			outcome, err := s.measure(ctx, sc, k)
+			outcome, err := s.judged(ctx, sc, k)
 			if err != nil {
 				return fmt.Errorf("scenario %s with %s: %w", sc.name, k, err)
 			}

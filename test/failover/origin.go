@@ -336,5 +336,6 @@ const (
 	sayMode = "mode " // order and acknowledgement
 	sayGot  = "got "  // "got 17 POST": request 17 was received whole
 	sayCut  = "cut "  // "cut 17": its answer was begun and will not be ended
+	sayLate = "late " // "late 120ms": an answer was due so long before this process got round to it
 	sayBad  = "bad "  // a request that is not what the client has sent, and why
 )

@@ -19,6 +19,7 @@ type outcome struct {
 	ledger   *ledger
 	problems []string // assertions that do not hold
 	notes    []string // what may explain them
+	again    int      // how often the run was repeated because the machine was busy with other things
 }
 
 // span is a stretch of the run: from inclusive, to exclusive.
@@ -56,6 +57,18 @@ func (o *outcome) repeated() int {
 		}
 	}
 	return n
+}
+
+// disturbed is by how much client or endpoints may be held up in a run that is to be judged: about what the shortest timeouts of the configurations can bear.
+const disturbed = 50 * time.Millisecond
+
+// disturbance is the most that the machine has held up clients or endpoints, neither of which has much to do: what holds them up holds up the proxy, too.
+func (o *outcome) disturbance() time.Duration {
+	most := o.ledger.late
+	for i := range o.results {
+		most = max(most, o.results[i].late)
+	}
+	return most
 }
 
 // quantile is the latency that the share q of the requests due within s did not exceed (nearest rank), whatever became of them; false if there were none.

@@ -181,12 +181,12 @@ func TestQuantile(t *testing.T) {
 
 func TestShareAndDetails(t *testing.T) {
 	o := &outcome{ledger: newLedger(), results: make([]result, 4)}
-	for i, line := range []string{"got 0 GET", "got 1 GET", "got 2 POST", "got 9 GET", "cut 1", "bad day"} {
+	for i, line := range []string{"got 0 GET", "got 1 GET", "got 2 POST", "got 9 GET", "cut 1", "bad day", "late 70ms"} {
 		if !o.ledger.take(endpointNames[i%3], line) {
 			t.Errorf("line %q is not understood", line)
 		}
 	}
-	for _, line := range []string{"up", "mode well", "got x", "cut", ""} {
+	for _, line := range []string{"up", "mode well", "got x", "cut", "late x", ""} {
 		if o.ledger.take("a", line) {
 			t.Errorf("line %q was entered", line)
 		}
@@ -200,6 +200,13 @@ func TestShareAndDetails(t *testing.T) {
 	}
 	if o.repeated() != 1 || o.wrongs() != 1 || !o.ledger.cut[1] {
 		t.Errorf("repeated %d, wrong %d, cut %v", o.repeated(), o.wrongs(), o.ledger.cut)
+	}
+	if o.disturbance() != 70*time.Millisecond {
+		t.Errorf("disturbance %v", o.disturbance())
+	}
+	o.results[3].late = 80 * time.Millisecond
+	if o.disturbance() != 80*time.Millisecond {
+		t.Errorf("disturbance %v", o.disturbance())
 	}
 	o.results[0] = result{verdict: failed, detail: "x"}
 	o.results[1] = result{verdict: failed, detail: "x"}

@@ -60,9 +60,9 @@ func (o *origin) answer(c *originConn, r *testnet.Request) bool {
 	case m == modeError:
 		return o.send(c, plainAnswer(500, o.name), "")
 	case m == modeSlow:
-		pass(slowFactor * serviceTime)
+		o.work(slowFactor * serviceTime)
 	default:
-		pass(serviceTime)
+		o.work(serviceTime)
 	}
 	if m == modeCut {
 		o.report(fmt.Sprintf("%s%d", sayCut, id))
@@ -73,6 +73,15 @@ func (o *origin) answer(c *originConn, r *testnet.Request) bool {
 		fields = fmt.Sprintf("Connection: keep-alive\r\nKeep-Alive: timeout=%d\r\n", announceAfter/time.Second)
 	}
 	return o.send(c, itemAnswer(id, o.name), fields)
+}
+
+// work is what takes an endpoint its time. Where the machine takes more of it, everybody is told.
+func (o *origin) work(d time.Duration) {
+	began := time.Now()
+	pass(d)
+	if late := time.Since(began) - d; late > disturbed {
+		o.report(sayLate + late.String())
+	}
 }
 
 // pass lets time go by.

@@ -136,7 +136,11 @@ func (o *outcome) remarks(b *strings.Builder) {
 	for _, p99 := range o.seconds() {
 		fmt.Fprintf(b, " %.0f", float64(p99)/float64(time.Millisecond))
 	}
-	b.WriteString(" ms\n")
+	fmt.Fprintf(b, " ms; the machine held up clients or endpoints for up to %v", round(o.disturbance()))
+	if o.again > 0 {
+		fmt.Fprintf(b, " (run %d)", o.again+1)
+	}
+	b.WriteByte('\n')
 	details := o.details()
 	for i, detail := range details {
 		if i == mostDetails {
