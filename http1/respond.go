@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/stream"
 )
 
 // exchange serves the request whose head look has read and returns what the connection does
@@ -16,7 +17,7 @@ func (c *serverConn) exchange() step {
 	x := &s.x
 	c.requests++
 	c.startBody()
-	x.Client = message.Client{Peer: c.peer.Addr, Server: c.peer.Server}
+	x.Client = message.Client{Peer: c.peer.Addr, Local: c.peer.Local, Server: c.peer.Server}
 	x.Interim, x.Bindings = c, &c.bindings
 	c.h.Serve(x)
 	keep := c.respond()
@@ -86,7 +87,7 @@ func (c *serverConn) refuse() {
 	if c.s.parser.end == 0 {
 		x.Request.Header.Reset() // fields are entered as they come, their bytes when all have come
 	}
-	x.Client = message.Client{Peer: c.peer.Addr, Server: c.peer.Server}
+	x.Client = message.Client{Peer: c.peer.Addr, Local: c.peer.Local, Server: c.peer.Server}
 	c.h.Serve(x)
 	x.Response.Close = true
 	c.respond()
@@ -362,6 +363,19 @@ func (c *serverConn) sendContinue() error {
 	}
 	_, err := c.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), c.o.WriteTimeout)
 	return err
+}
+
+// Gone reports whether the client has reset its connection or ended its side of it, as far as what it sent was read. Whoever has kept a request waiting asks:
+// a client that ends its side while it waits has mostly given up, and work for it would be taken from others. It costs a system call; of a connection
+// that is no plain socket nothing is known. Only the thread of control of the exchange calls it.
+func (c *serverConn) Gone() bool {
+	switch {
+	case c.raw == nil:
+		return false
+	case c.held != 0:
+		return !stream.Open(c.held)
+	}
+	return !c.open()
 }
 
 // WriteInterim writes a 1xx response (RFC 9110 section 15.2) at once. A client of HTTP/1.0 gets none.

@@ -59,8 +59,9 @@ type Life interface {
 // Peer is what the listener knows of the client.
 type Peer struct {
 	Addr   netip.AddrPort
-	Server string // SNI, lower case
-	Life   Life   // may be nil
+	Local  netip.AddrPort // the address that it connected to
+	Server string         // SNI, lower case
+	Life   Life           // may be nil
 }
 
 // session is what a connection owns while requests are served, and does not while it is idle.

@@ -22,7 +22,6 @@ func OpenPackets(name, address string) (*PacketSocket, error) {
 		return nil, fmt.Errorf("listener %q: %w", name, err)
 	}
 	var lc net.ListenConfig
-	//house:allow call binding a local address does not wait
 	pc, err := lc.ListenPacket(context.Background(), key.family(), key.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %q: cannot listen on %s: %w", name, address, explain(err, key.Address))

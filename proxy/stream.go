@@ -65,6 +65,7 @@ type Stream struct {
 
 	mu       sync.Mutex
 	sessions map[*session]struct{} // that run; guarded by mu
+	stopped  chan struct{}         // made by Stop, and closed when no session is left; guarded by mu
 }
 
 // maxPipes bounds the pipes that are kept for long transfers of one listener; each may hold up to 1 MiB of the kernel's memory while it is used.
@@ -83,14 +84,33 @@ func (h *Stream) Swap(site *StreamSite) { h.site.Store(site) }
 // Close gives back what is kept for transfers, when the last session has ended.
 func (h *Stream) Close() { h.pipes.Close() }
 
-// Stop ends all sessions that run. It does not wait for them.
-func (h *Stream) Stop() {
+// Stop ends all sessions that run, and each that is about to. It returns how many ran when the two sides of each were told by a reset that what they
+// have is not whole, or after a second.
+func (h *Stream) Stop() (cut int) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	if h.stopped == nil {
+		h.stopped = make(chan struct{})
+		if len(h.sessions) == 0 {
+			close(h.stopped)
+		}
+	}
+	cut = len(h.sessions)
 	for s := range h.sessions {
 		s.relay.Stop()
 	}
+	stopped := h.stopped
+	h.mu.Unlock()
+	t := time.NewTimer(stopTime)
+	defer t.Stop()
+	select {
+	case <-stopped:
+	case <-t.C:
+	}
+	return cut
 }
+
+// stopTime bounds how long Stop waits for sessions to notice.
+const stopTime = time.Second
 
 // session is one connection with what becomes of it.
 type session struct {
@@ -135,14 +155,24 @@ func (h *Stream) Serve(in *Inbound) {
 
 func (h *Stream) enter(s *session) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped != nil {
+		s.relay.Stop()
+		return // nobody waits for it
+	}
 	h.sessions[s] = struct{}{}
-	h.mu.Unlock()
 }
 
 func (h *Stream) leave(s *session) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, there := h.sessions[s]; !there {
+		return
+	}
 	delete(h.sessions, s)
-	h.mu.Unlock()
+	if h.stopped != nil && len(h.sessions) == 0 {
+		close(h.stopped)
+	}
 }
 
 // connect finds the backend and opens a connection to one of its endpoints.

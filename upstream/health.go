@@ -80,7 +80,6 @@ func (ep *Endpoint) lastCheck() checkRecord {
 func (b *Backend) startCheck(slot int) {
 	e := &b.roster[slot]
 	ep := e.ep
-	//house:allow call an endpoint that goes ends its own check only
 	ctx, cancel := context.WithCancel(b.checks)
 	e.stop = cancel
 	first := !ep.lastCheck().known

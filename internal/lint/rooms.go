@@ -74,7 +74,7 @@ var rooms = []room{
 		{"net/http/...", false, "a command holds flags and signals only"}}},
 	{name: "bench", floor: 7},
 	{name: "examples", floor: 7},
-	{name: "test", floor: 7},
+	{name: "test", floor: 7, with: []string{"bench"}}, // test/failover starts and accounts the same programs
 }
 
 // testOnly are the packages below internal that only tests and tools may import. Read-only.
