@@ -176,8 +176,11 @@ func (g *Gateway) commit(next *generation) (ends []func()) {
 			g.live[l.key] = at
 		}
 		at.take(l)
-		if at.packets != nil {
+		switch {
+		case at.packets != nil:
 			countPackets(next.scope, l.config.Name, at.packets)
+		case l.stream != nil:
+			countPipes(next.scope, l.config.Name, at.stream)
 		}
 	}
 	g.dropListeners(next)

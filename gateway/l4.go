@@ -122,9 +122,20 @@ func (l *live) drain(ctx context.Context, delay time.Duration) (cut int) {
 	if l.stream == nil {
 		return l.listener.Drain(ctx, delay)
 	}
-	stop := context.AfterFunc(ctx, l.stream.Stop)
-	defer stop()
-	cut = l.listener.Drain(ctx, delay)
+	// The sessions are cut before their connections: a listener closes those in order, and an end in order would call whole what is not.
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	sessions, over := 0, make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
+		sessions = l.stream.Stop()
+		cancel()
+	})
+	cut = l.listener.Drain(last, delay)
+	if !stop() {
+		<-over
+		cut += sessions
+	}
 	l.stream.Close()
 	return cut
 }
@@ -142,4 +153,10 @@ func countPackets(scope *metric.Scope, listener string, p *listen.Packets) {
 	count(metric.DatagramsDropped, "overflow", func(s *stream.UDPStats) uint64 { return s.Overflow })
 	scope.GaugeFunc(metric.Connections, func() int64 { s := p.Stats(); return int64(s.Sessions) }, listener)
 	scope.CounterFunc(metric.ConnectionsTotal, func() int64 { s := p.Stats(); return int64(s.Opened) }, listener)
+}
+
+// countPipes shows what the transfers of a listener for tcp or tls go through.
+func countPipes(scope *metric.Scope, listener string, h *proxy.Stream) {
+	scope.GaugeFunc(metric.Pipes, func() int64 { return int64(h.Pipes().Open) }, listener)
+	scope.CounterFunc(metric.PipesRefused, func() int64 { return int64(h.Pipes().Refused) }, listener)
 }

@@ -19,6 +19,8 @@ const (
 	SessionDuration
 	Datagrams
 	DatagramsDropped
+	Pipes
+	PipesRefused
 	EndpointRequests
 	EndpointFailures
 	EndpointInFlight
@@ -112,6 +114,8 @@ var table = [numFamilies]row{
 		help: "Connections and clients of layer 4 that have ended, by reason; none is the ordinary end."},
 	SessionDuration:  {name: "sluice_session_duration_seconds", kind: histogram, labels: []string{"listener"}, help: "Time from the begin to the end of a connection or client of layer 4."},
 	Datagrams:        {name: "sluice_datagrams_total", kind: counter, labels: []string{"listener", "direction"}, help: "Datagrams received from clients and sent to them."},
+	Pipes:            {name: "sluice_splice_pipes", kind: gauge, labels: []string{"listener"}, help: "Pipes of the kernel that connections of layer 4 go through now, or that are kept for them."},
+	PipesRefused:     {name: "sluice_splice_pipes_refused_total", kind: counter, labels: []string{"listener"}, help: "Times a transfer was copied because as many pipes as may were in use, or the system gave none."},
 	DatagramsDropped: {name: "sluice_datagrams_dropped_total", kind: counter, labels: []string{"listener", "reason"}, limit: 20_000, help: "Datagrams that were not passed on, by reason."},
 	EndpointRequests: {name: "sluice_endpoint_requests_total", kind: counter, labels: []string{"backend", "endpoint"}, help: "Attempts sent to an endpoint."},
 	EndpointFailures: {name: "sluice_endpoint_failures_total", kind: counter, labels: []string{"backend", "endpoint", "reason"}, limit: 50_000,

@@ -62,6 +62,9 @@ func wantCounts(t testing.TB, m *Mirror, answered, failed, busy, tooLarge, broke
 	testnet.Eventually(t, fmt.Sprintf("outcomes %v of answered, failed, busy, too large, broken; they are %v", want, m.Metrics.counts()), func() bool {
 		return m.Metrics.counts() == want && m.underWay.Load() == 0
 	})
+	if n := m.Backend.Snapshot().InFlight; n != 0 {
+		t.Fatalf("%d requests in flight to the mirror", n)
+	}
 }
 
 // isFraming reports whether a field tells of a body's length, which copies know and say.
@@ -369,6 +372,9 @@ func TestMirrorFails(t *testing.T) {
 				}
 				wantCounts(t, m, 0, 2*n+2, 0, 0, 0)
 			}
+			if e := m.Backend.Snapshot().Endpoints; len(e) > 0 && e[0].Failures != 6 {
+				t.Errorf("%d failures are held against the mirror's endpoint, want 6", e[0].Failures)
+			}
 			lines := text()
 			if n := strings.Count(lines, `"backend":"app"`); n != 6 || strings.Contains(lines, "reason") || strings.Contains(lines, "shadow") {
 				t.Errorf("log\n%s", lines)
@@ -458,7 +464,7 @@ func TestMirrorAndEarlyAnswer(t *testing.T) {
 		if r := c.Do("POST", "POST / HTTP/1.1\r\nHost: a\r\n"+framing); r.Status != 413 || string(r.Body) != "big" {
 			t.Errorf("answer %+v", r)
 		}
-		c.Close()
+		c.WantClosed() // which nobody waits for the client with
 	}
 	wantCounts(t, m, 0, 0, 0, 0, 2)
 }
@@ -494,10 +500,45 @@ func TestMirrorHasItsOwnTime(t *testing.T) {
 	}
 }
 
+// TestMirrorDoesNotWaitForTheAnswer: the copy of a request that is whole goes out when its answer begins, however long that takes to end.
+func TestMirrorDoesNotWaitForTheAnswer(t *testing.T) {
+	ended := make(chan struct{})
+	real := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+		for {
+			if _, read := c.ReadRequest(); !read || !c.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n") || !c.Wait(ended) || !c.Send("0\r\n\r\n") {
+				return
+			}
+		}
+	})
+	shadow, copied := recording(t, okAnswer)
+	m := mirrorTo(t, shadow.Addr, nil)
+	h := NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m})))
+	var clients []*testnet.Client
+	for _, framing := range []string{"\r\n", "Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"} {
+		c := connect(t, h, serverOptions(), "192.0.2.7:1")
+		c.Send("PUT / HTTP/1.1\r\nHost: a\r\n" + framing)
+		clients = append(clients, c)
+		testnet.Receive(t, "the copy", copied)
+	}
+	wantCounts(t, m, 3, 0, 0, 0, 0)
+	close(ended)
+	for _, c := range clients {
+		if r := c.ReadResponse("PUT"); string(r.Body) != "ok" {
+			t.Errorf("answer %+v", r)
+		}
+	}
+	wantCounts(t, m, 3, 0, 0, 0, 0)
+}
+
 // TestMirrorUpgrade: a connection that changes its protocol is not copied, nor is what the client asks for without a permit told to the mirror.
 func TestMirrorUpgrade(t *testing.T) {
 	real := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
-		if r, read := c.ReadRequest(); read && r.Header.Get("Upgrade") != "" {
+		r, read := c.ReadRequest()
+		switch {
+		case !read:
+		case r.Header.Get("Upgrade") == "":
+			c.Send(okAnswer)
+		default:
 			c.Send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello")
 			c.Hang()
 		}
@@ -506,14 +547,18 @@ func TestMirrorUpgrade(t *testing.T) {
 	m := mirrorTo(t, shadow.Addr, nil)
 	o := serverOptions()
 	o.Upgrade = []string{"websocket"}
-	c := connect(t, NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m, Upgrade: []string{"websocket"}}))), o, "192.0.2.7:1")
+	h := NewHTTP(site(t, nil, at("/*", &Route{Action: &Forward{backend(t, real.Addr, nil, nil)}, Mirror: m, Upgrade: []string{"websocket"}})))
+	c := connect(t, h, o, "192.0.2.7:1")
 	c.Send(get("/", "Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="))
 	if r := c.ReadResponse("GET"); r.Status != 101 {
 		t.Fatalf("answer %+v", r)
 	}
 	c.WantPrefix("hello")
 	c.Close()
-	if got := m.Metrics.counts(); got != [5]uint64{} || shadow.Conns() != 0 {
-		t.Errorf("outcomes %v, %d connections to the mirror", got, shadow.Conns())
+	c = connect(t, h, o, "192.0.2.7:1")
+	c.Send(get("/"))
+	wantCounts(t, m, 1, 0, 0, 0, 0)
+	if got := shadow.Received(); strings.Count(got, "GET / ") != 1 || strings.Contains(got, "websocket") {
+		t.Errorf("the mirror got\n%s", got)
 	}
 }

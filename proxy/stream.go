@@ -27,7 +27,6 @@ type StreamSite struct {
 	Lifetime time.Duration     // of a session; 0 for no bound
 	Log      *Log              // nil for none
 
-	pipes   *stream.Pipes
 	metrics sessionMetrics
 }
 
@@ -83,6 +82,9 @@ func (h *Stream) Swap(site *StreamSite) { h.site.Store(site) }
 
 // Close gives back what is kept for transfers, when the last session has ended.
 func (h *Stream) Close() { h.pipes.Close() }
+
+// Pipes returns what is kept for transfers as it stands.
+func (h *Stream) Pipes() stream.PipesState { return h.pipes.State() }
 
 // Stop ends all sessions that run, and each that is about to. It returns how many ran when the two sides of each were told by a reset that what they
 // have is not whole, or after a second.

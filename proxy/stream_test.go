@@ -515,3 +515,20 @@ func TestConnectionLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestStop: who comes while the listener ends is not passed on any more.
+func TestStop(t *testing.T) {
+	o := testnet.NewOrigin(t, repeat)
+	d := open(t, &StreamSite{Backend: backend(t, o.Addr, nil, nil)}, nil)
+	c := d.dial(t)
+	c.Send("x")
+	c.WantPrefix("x")
+	if n := d.Stop(); n != 1 {
+		t.Errorf("%d sessions were cut, want 1", n)
+	}
+	c.WantReset()
+	d.wantRefused(t)
+	if n := d.Stop(); n != 0 {
+		t.Errorf("%d sessions were cut, want none", n)
+	}
+}

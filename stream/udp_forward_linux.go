@@ -240,7 +240,12 @@ func (e *udpEngine) send(r *UDPRelay, fd, count int, replies bool) (done int, er
 	}
 	e.firsts[headers] = count
 	for at := 0; at < headers; {
-		n, err := e.batch.sendOut(fd, at, headers)
+		to := headers
+		if !replies {
+			// One call for each: a batched one that meets the news of a refusal after the first datagram tells only how many it sent, and the news is lost.
+			to = at + 1
+		}
+		n, err := e.batch.sendOut(fd, at, to)
 		if at += n; err == 0 {
 			continue
 		}

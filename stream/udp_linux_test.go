@@ -230,3 +230,13 @@ func TestUDPTimersUnderTraffic(t *testing.T) {
 		}
 	})
 }
+
+// A datagram is tried at two endpoints, and no more.
+func TestUDPRefusedByAllInBatch(t *testing.T) {
+	p := newPicker(deadAddr(t))
+	r, _ := refusedInBatch(t, p, 20)
+	testnet.Eventually(t, "all sessions were refused", func() bool { return r.Stats().Sessions == 0 })
+	if s := r.Stats(); s.Opened > 2 || s.Opened == 2 && s.Dropped[UDPNoSocket] > 18 {
+		t.Errorf("%+v", s)
+	}
+}
