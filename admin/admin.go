@@ -18,9 +18,9 @@ type Source struct {
 
 	Backends func() []upstream.Status // in the order of the configuration
 	Routes   func() []Route           // in the order of the configuration
-	// Override sets what change makes of what is set of an endpoint against the configuration, where nil is nothing, if ok says so afterwards. It
-	// returns ErrUnknown if there is no such endpoint.
-	Override func(backend, address string, change func(upstream.Override) *upstream.Override, ok func() bool) error
+	// Override sets what change makes of what is set of an endpoint against the configuration, where nil is nothing. It returns ErrUnknown if there
+	// is no such endpoint.
+	Override func(backend, address string, change func(upstream.Override) *upstream.Override) error
 }
 
 // NewHandler returns the handler of the admin listener:

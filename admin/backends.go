@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"mime"
@@ -87,7 +89,7 @@ func (s Source) backend(w http.ResponseWriter, r *http.Request) {
 
 func backendOf(b *upstream.Status) backend {
 	out := backend{
-		Name: b.Name, Algorithm: b.Algorithm, Usable: b.Usable, Panic: b.Panic, LevelShares: b.Shares, InFlight: b.InFlight, Waiting: b.Waiting,
+		Name: b.Name, Algorithm: b.Algorithm, Usable: b.Usable, Panic: b.Panic, LevelShares: append([]float64{}, b.Shares...), InFlight: b.InFlight, Waiting: b.Waiting,
 		Retries: b.Retries, RetriesSaved: b.RetriesSaved, RetriesDenied: b.RetriesDenied, Replays: b.Replays,
 		BodyBytes: b.BodyBytes, BodiesDropped: b.BodiesDropped, Endpoints: []endpoint{},
 	}
@@ -126,84 +128,135 @@ func milliseconds(d time.Duration) float64 {
 // maxChange bounds the body of a PATCH.
 const maxChange = 4 << 10
 
-// change is the body of a PATCH of an endpoint. What is left out stays; null takes back what was set.
-type change struct {
-	State  json.RawMessage `json:"state"`
-	Weight json.RawMessage `json:"weight"`
-}
+// acceptPatch is what a PATCH may be written in (RFC 5789 section 3.1).
+const acceptPatch = "application/json, application/merge-patch+json"
+
+// expected tells what a PATCH may say.
+const expected = `send {"state": "ready", "drain" or "maint"} or {"weight": 0 to 65535}, or both; null takes back what was set`
 
 // patch sets the state or the weight of an endpoint against the configuration.
 func (s Source) patch(w http.ResponseWriter, r *http.Request) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" && kind != "application/merge-patch+json" {
 		// A simple cross-site request cannot have this type, so no web page can send one by accident of the browser.
+		w.Header().Set("Accept-Patch", acceptPatch)
 		refuse(w, http.StatusUnsupportedMediaType, "send Content-Type: application/json")
 		return
 	}
-	var c change
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxChange))
-	d.DisallowUnknownFields()
-	err := d.Decode(&c)
-	if err == nil {
-		if _, more := d.Token(); more != io.EOF {
-			err = errors.New("there is more than one value")
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxChange))
+	if err != nil {
+		if _, large := errors.AsType[*http.MaxBytesError](err); large {
+			refuse(w, http.StatusRequestEntityTooLarge, "the change is larger than 4 KiB; "+expected)
+			return
 		}
-	}
-	if err != nil || c.State == nil && c.Weight == nil {
-		refuse(w, http.StatusBadRequest, `send {"state": "ready", "drain" or "maint"} or {"weight": 0 to 65535}, or both; null takes back what was set`)
+		refuse(w, http.StatusBadRequest, "the change is cut short")
 		return
 	}
-	status, fault := http.StatusOK, ""
-	err = s.Override(r.PathValue("name"), r.PathValue("address"), func(o upstream.Override) *upstream.Override {
-		o, fault = c.apply(o)
-		if fault != "" || o.State == upstream.StateReady && o.Weight < 0 {
-			return nil
-		}
-		return &o
-	}, func() bool { return fault == "" })
-	switch {
-	case errors.Is(err, ErrUnknown):
-		refuse(w, http.StatusNotFound, "there is no such endpoint; GET /backends lists them")
-	case fault != "":
+	c, fault := parseChange(text)
+	if fault != "" {
 		refuse(w, http.StatusBadRequest, fault)
-	default:
-		s.answerEndpoint(w, status, r.PathValue("name"), r.PathValue("address"))
+		return
 	}
+	name, address := r.PathValue("name"), r.PathValue("address")
+	if err := s.Override(name, address, c.apply); err != nil {
+		refuse(w, http.StatusNotFound, "there is no such endpoint; GET /backends lists them")
+		return
+	}
+	s.answerEndpoint(w, name, address)
 }
 
-// apply returns what is set after the change, or what is wrong with it.
-func (c *change) apply(o upstream.Override) (upstream.Override, string) {
-	if c.State != nil {
-		var word *string
-		if json.Unmarshal(c.State, &word) != nil {
-			return o, `state: expected "ready", "drain" or "maint"`
-		}
-		o.State = upstream.StateReady
-		if word != nil {
-			state, ok := upstream.ParseState(*word)
-			if !ok {
-				return o, `state: expected "ready", "drain" or "maint"`
-			}
-			o.State = state
-		}
-	}
-	if c.Weight != nil {
-		var weight *int
-		if json.Unmarshal(c.Weight, &weight) != nil || weight != nil && (*weight < 0 || *weight > upstream.MaxWeight) {
-			return o, "weight: expected a number from 0 to 65535"
-		}
-		o.Weight = -1
-		if weight != nil {
-			o.Weight = *weight
-		}
-	}
-	return o, ""
+// change is the body of a PATCH of an endpoint: a merge patch (RFC 7396) of what is set against the configuration. What is left out stays, null takes
+// back what was set.
+type change struct {
+	state  *upstream.State // nil: as it is
+	weight *int            // nil: as it is; -1: that of the configuration
 }
 
-func (s Source) answerEndpoint(w http.ResponseWriter, status int, name, address string) {
+// parseChange reads a change, or tells what is wrong with it. It is stricter than encoding/json: a name in another case, or twice, is a mistake, and
+// a mistake about an endpoint that serves clients is better refused than guessed at.
+func parseChange(text []byte) (c change, fault string) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return c, expected
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return c, expected
+		}
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return c, expected
+		}
+		switch {
+		case name == "state" && c.state == nil:
+			c.state, fault = parseState(value)
+		case name == "weight" && c.weight == nil:
+			c.weight, fault = parseWeight(value)
+		default:
+			fault = expected
+		}
+		if fault != "" {
+			return c, fault
+		}
+	}
+	if _, err := d.Token(); err != nil {
+		return c, expected // it does not end
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return c, expected // it goes on
+	}
+	if c.state == nil && c.weight == nil {
+		return c, expected
+	}
+	return c, ""
+}
+
+func parseState(value []byte) (*upstream.State, string) {
+	const wrong = `state: expected "ready", "drain" or "maint"`
+	var word *string
+	if json.Unmarshal(value, &word) != nil {
+		return nil, wrong
+	}
+	state := upstream.StateReady
+	if word != nil {
+		var ok bool
+		if state, ok = upstream.ParseState(*word); !ok {
+			return nil, wrong
+		}
+	}
+	return &state, ""
+}
+
+func parseWeight(value []byte) (*int, string) {
+	var weight *int
+	if json.Unmarshal(value, &weight) != nil || weight != nil && (*weight < 0 || *weight > upstream.MaxWeight) {
+		return nil, fmt.Sprintf("weight: expected a number from 0 to %d", upstream.MaxWeight)
+	}
+	if weight == nil {
+		weight = new(-1)
+	}
+	return weight, ""
+}
+
+// apply returns what is set after the change, nil for nothing.
+func (c *change) apply(o upstream.Override) *upstream.Override {
+	if c.state != nil {
+		o.State = *c.state
+	}
+	if c.weight != nil {
+		o.Weight = *c.weight
+	}
+	if o.State == upstream.StateReady && o.Weight < 0 {
+		return nil
+	}
+	return &o
+}
+
+func (s Source) answerEndpoint(w http.ResponseWriter, name, address string) {
 	for _, b := range s.Backends() {
 		for i := range b.Endpoints {
 			if b.Name == name && b.Endpoints[i].Address == address {
-				answerJSON(w, status, endpointOf(&b.Endpoints[i]))
+				answerJSON(w, http.StatusOK, endpointOf(&b.Endpoints[i]))
 				return
 			}
 		}

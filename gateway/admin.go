@@ -111,7 +111,7 @@ func pairs(all []config.Pair, between string) []string {
 }
 
 // override sets something of an endpoint against the configuration. One at a time does, so that two changes of one endpoint both last.
-func (g *Gateway) override(backend, address string, change func(upstream.Override) *upstream.Override, ok func() bool) error {
+func (g *Gateway) override(backend, address string, change func(upstream.Override) *upstream.Override) error {
 	g.overriding.Lock()
 	defer g.overriding.Unlock()
 	g.mu.Lock()
@@ -132,9 +132,6 @@ func (g *Gateway) override(backend, address string, change func(upstream.Overrid
 		now = *o
 	}
 	next := change(now)
-	if !ok() {
-		return nil
-	}
 	ep.SetOverride(next)
 	what := "nothing is set against the configuration any more"
 	if next != nil {

@@ -72,7 +72,7 @@ func runAll(ctx context.Context, o options) error {
 		}
 	}
 	if o.markdown != "" {
-		if err := writeMarkdown(o.markdown, all); err != nil {
+		if err := writeMarkdown(o.markdown, s.circumstances(ctx), all); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strings"
 	"time"
 
@@ -81,6 +83,25 @@ func (s *suite) build(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("go build ./cmd/sluice: %w: %.2000s", err, bytes.TrimSpace(text))
 	}
 	return path, nil
+}
+
+// number finds the version in what a program says about itself.
+var number = regexp.MustCompile(`\d+(\.\d+)+`)
+
+// circumstances tells on what the tables were made.
+func (s *suite) circumstances(ctx context.Context) string {
+	parts := []string{fmt.Sprintf("%s, %s/%s, %d processors", time.Now().Format(time.DateOnly), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())}
+	for _, k := range s.proxies {
+		if k == peer.Sluice || s.programs[k] == "" {
+			continue
+		}
+		text, err := exec.CommandContext(ctx, s.programs[k], "-v").CombinedOutput()
+		if err != nil {
+			continue // it has run, so this is no matter
+		}
+		parts = append(parts, string(k)+" "+string(number.Find(text)))
+	}
+	return "On " + strings.Join(parts, "; ") + "."
 }
 
 // run is one proxy in one scenario.

@@ -53,7 +53,7 @@ func TestAssertions(t *testing.T) {
 		"wrong request": {nothingWrong, func(o *outcome) { o.ledger.bad = []string{"x"} }, "1 answers"},
 		"POST twice":    {nothingRepeated, func(o *outcome) { o.ledger.got[2] = append(o.ledger.got[2], receipt{"b", true}) }, "1 POSTs were received twice"},
 		"failed before": {wellBefore, func(o *outcome) { o.at(span{time.Second, time.Second + 5*time.Millisecond}, fail) }, "2 requests failed before"},
-		"unused before": {wellBefore, func(o *outcome) {
+		"unused before": {hadItsPart, func(o *outcome) {
 			o.at(timing.before, func(id int, _ *result) { o.ledger.got[id] = []receipt{{"a", false}} })
 		}, "0.0 %"},
 		"GET failed":     {noFailed(false), func(o *outcome) { o.results[4].verdict = failed }, "1 GETs failed"},

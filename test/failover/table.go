@@ -176,13 +176,14 @@ const (
 	markerEnd   = "<!-- End of what go run ./test/failover has written. -->\n"
 )
 
-// writeMarkdown replaces what stands between the markers of a file by the tables.
-func writeMarkdown(path string, all []comparison) error {
+// writeMarkdown replaces what stands between the markers of a file by a line about the circumstances and the tables.
+func writeMarkdown(path, circumstances string, all []comparison) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
 	var b strings.Builder
+	b.WriteString(circumstances + "\n\n")
 	for i := range all {
 		all[i].markdown(&b)
 	}

@@ -76,7 +76,7 @@ func TestWriteMarkdown(t *testing.T) {
 	o := example(t, s)
 	all := []comparison{{scenario: s, timing: o.timing, outcomes: []*outcome{o}}}
 	for range 2 { // the second time changes nothing
-		if err := writeMarkdown(path, all); err != nil {
+		if err := writeMarkdown(path, "On a quiet machine.", all); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,7 +85,7 @@ func TestWriteMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if page := string(got); !strings.HasPrefix(page, "# Page\n"+markerBegin) || !strings.HasSuffix(page, markerEnd+"rest\n") ||
-		strings.Contains(page, "last year") || strings.Count(page, "### refuse") != 1 {
+		strings.Contains(page, "last year") || strings.Count(page, "On a quiet machine.") != 1 || strings.Count(page, "### refuse") != 1 {
 		t.Errorf("page:\n%s", page)
 	}
 	for _, text := range []string{"", markerBegin, markerEnd + markerBegin} {
