@@ -3,8 +3,11 @@ package admin
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
+	"strings"
 
 	"github.com/sluice-gateway/sluice/metric"
 	"github.com/sluice-gateway/sluice/upstream"
@@ -67,18 +70,44 @@ func (s Source) readyz(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// guard refuses requests that a web page made and browsers mark as such: no page has business here.
-// It is no protection of what is shown; the address must be one that only operators reach.
+// guard refuses requests that a web page made: no page has business here. Browsers mark with Origin whatever a page may change something with, and
+// what it may read of another site. What is left is a page that reads what it takes for its own site, after its name was made to lead here (DNS
+// rebinding): that is told by the name. It is no protection of what is shown; the address must be one that only operators reach.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
-		if r.Header.Get("Origin") != "" {
-			answer(w, http.StatusForbidden, map[string]any{"status": http.StatusForbidden, "detail": "requests of web pages are refused"})
+		detail := ""
+		switch {
+		case r.Header.Get("Origin") != "":
+			detail = "requests of web pages are refused"
+		case rebound(r):
+			detail = "this address is not known by the name in Host; ask for it by its number or as localhost"
+		}
+		if detail != "" {
+			answer(w, http.StatusForbidden, map[string]any{"status": http.StatusForbidden, "detail": detail})
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// rebound reports whether a request came to a loopback address by a name that a stranger may have made to lead there. Numbers, localhost and names
+// without a dot, which are the machine's own, nobody else can. Other addresses have names that this program does not know.
+func rebound(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok || !local.IP.IsLoopback() {
+		return false
+	}
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return false
+	}
+	return strings.Contains(host, ".") && !strings.HasSuffix(host, ".localhost")
 }
 
 func answer(w http.ResponseWriter, status int, body map[string]any) { answerJSON(w, status, body) }

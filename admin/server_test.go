@@ -33,7 +33,7 @@ func serve(t *testing.T, s Source) (v *Server, address string, reports func() st
 	}
 }
 
-const request = " HTTP/1.1\r\nHost: admin.test\r\n\r\n"
+const request = " HTTP/1.1\r\nHost: admin.localhost\r\n\r\n"
 
 func TestServerKeepsConnections(t *testing.T) {
 	v, address, reports := serve(t, source(true, false))

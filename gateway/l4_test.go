@@ -330,43 +330,25 @@ backends:
 // TestListenerChangesProtocol: an address that is served in another way from a reload on keeps the connections that it has.
 func TestListenerChangesProtocol(t *testing.T) {
 	o := testnet.NewOrigin(t, repeat)
-	address := freeAddress(t)
-	text := func(protocol string) string {
-		return fmt.Sprintf("version: 1\nlisteners: {door: {address: %q, protocol: %s}}\nroutes: [{respond: {text: http}}]\nbackends: {db: {endpoints: [%q]}}\n", address, protocol, o.Addr)
-	}
-	const tcp = "tcp, backend: db"
-	stripped := func(protocol string) string {
-		s := text(protocol)
-		if protocol == tcp {
-			return strings.Replace(s, "routes: [{respond: {text: http}}]\n", "", 1)
-		}
-		return s
-	}
-	g := start(t, stripped("http"))
-	web := g.dial("door")
+	http := "version: 1\nlisteners: {door: {address: \"127.0.0.1:0\", protocol: http}}\nroutes: [{respond: {text: http}}]\n"
+	tcp := fmt.Sprintf("version: 1\nlisteners: {door: {address: \"127.0.0.1:0\", protocol: tcp, backend: db}}\nbackends: {db: {endpoints: [%q]}}\n", o.Addr)
+	g := start(t, http)
+	address, web := g.address("door"), g.dial("door")
 	want(t, web, "/", 200, "http")
-	g.take(stripped(tcp))
+	g.take(tcp)
 	stream := g.dial("door")
 	stream.Send("hello")
 	stream.WantPrefix("hello")
-	g.take(stripped("http"))
+	g.take(http)
 	want(t, g.dial("door"), "/", 200, "http")
 	want(t, web, "/", 200, "http")
 	stream.Send("again")
 	stream.WantPrefix("again")
 	stream.CloseWrite()
 	stream.WantEOF()
-}
-
-// freeAddress returns an address that is free now.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	if now := g.address("door"); now != address {
+		t.Errorf("the listener has moved from %s to %s", address, now)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // TestPacketsCannotBeBound: a configuration whose datagram listener has no address changes nothing, and is served once there is one.
@@ -404,7 +386,7 @@ func TestStreamsAtTheEnd(t *testing.T) {
 	p := parrot(t, "")
 	g := start(t, fmt.Sprintf(`version: 1
 access_log: stdout
-shutdown: {timeout: 1500ms}
+shutdown: {timeout: 2500ms}
 listeners:
   database: {address: "127.0.0.1:0", protocol: tcp, backend: db}
   dns: {address: "127.0.0.1:0", protocol: udp, backend: resolvers}

@@ -31,36 +31,45 @@ func (g *Gateway) sessionSecret(gen *generation) ([]byte, error) {
 
 // stateSecret reads the secret in a directory, or makes it there. Of several programs that make it at once, all go on with the same.
 func stateSecret(dir string) ([]byte, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
 	name := filepath.Join(dir, secretFile)
-	made := make([]byte, secretBytes)
-	_, _ = rand.Read(made)                                // never fails
-	temporary, err := os.CreateTemp(dir, secretFile+".*") // with mode 0600
-	if err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
-	_, err = temporary.Write(made)
-	if closeErr := temporary.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		// A link fails if there is a secret already, and is whole or not there at all.
-		if err = os.Link(temporary.Name(), name); errors.Is(err, fs.ErrExist) {
-			err = nil
+	secret, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeSecret(dir, name); err == nil {
+			secret, err = os.ReadFile(name) // whose it may be
 		}
 	}
-	_ = os.Remove(temporary.Name()) // a file that is left over does no harm
-	if err != nil {
-		return nil, fmt.Errorf("state: %w", err)
-	}
-	secret, err := os.ReadFile(name)
 	if err == nil && len(secret) < secretBytes {
-		err = fmt.Errorf("%s: it has %d bytes and not %d; remove it to have a new one made, which ends all sessions", name, len(secret), secretBytes)
+		err = fmt.Errorf("%s: it has %d bytes, and needs %d; remove it to have a new one made, which ends all sessions", name, len(secret), secretBytes)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	return secret, nil
+}
+
+// makeSecret writes a secret under a name that may have come to exist meanwhile: then it stays as it is. It is whole or not there at all.
+func makeSecret(dir, name string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	made := make([]byte, secretBytes)
+	_, _ = rand.Read(made)                                // never fails
+	temporary, err := os.CreateTemp(dir, secretFile+".*") // with mode 0600
+	if err != nil {
+		return err
+	}
+	if _, err = temporary.Write(made); err == nil {
+		err = temporary.Sync()
+	}
+	if closeErr := temporary.Close(); err == nil {
+		err = closeErr
+	}
+	if err == nil {
+		err = os.Link(temporary.Name(), name) // fails if there is one
+	}
+	_ = os.Remove(temporary.Name()) // a file that is left over does no harm
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/sluice-gateway/sluice/stream"
@@ -28,7 +29,11 @@ type ProxyOptions struct {
 	Trusted []netip.Prefix // whose headers are believed
 	// Wait bounds the wait for the first bytes of a connection in mode ProxyOptional, in which nobody need have anything to say yet.
 	Wait time.Duration
+	// Linger bounds that wait once the listener ends, or needs the room: bytes that are under way then are still served. 0 means half a second.
+	Linger time.Duration
 }
+
+const defaultProxyLinger = 500 * time.Millisecond
 
 func (o *ProxyOptions) trusts(a netip.Addr) bool {
 	for _, p := range o.Trusted {
@@ -72,18 +77,6 @@ func (c *Conn) introduce() bool {
 	if !ok {
 		return true // a listener of this package has no other
 	}
-	wait := c.options.handshakeTimeout()
-	if o.Mode == ProxyOptional {
-		wait = max(wait, o.Wait)
-		c.Idle(true) // it may be closed to make room, or because the listener ends
-		defer c.Idle(false)
-	}
-	if c.Draining() {
-		return false
-	}
-	if plain.SetReadDeadline(time.Now().Add(wait)) != nil {
-		return false
-	}
 	header, err := c.takeHeader(plain, trusted)
 	if err == nil && header == nil && o.Mode == ProxyRequired {
 		err = errProxyMissing
@@ -110,7 +103,7 @@ func (c *Conn) takeHeader(plain *net.TCPConn, trusted bool) (*stream.ProxyHeader
 	}
 	p := stream.GetPeeker()
 	defer p.Release()
-	if err := p.Look(raw, func([]byte) int { return 0 }); err != nil {
+	if err := c.first(p, raw); err != nil {
 		return nil, err
 	}
 	// The first bytes are there: the rest has the time of a handshake.
@@ -144,6 +137,38 @@ func (c *Conn) takeHeader(plain *net.TCPConn, trusted bool) (*stream.ProxyHeader
 	}
 	header.TLVs = bytes.Clone(header.TLVs) // they lie in what the Peeker has
 	return &header, nil
+}
+
+// first waits for the first bytes. In mode ProxyOptional the connection is idle meanwhile: it may be woken to make room, or because the listener ends,
+// and then has a moment left, in which what is under way arrives and is served. The deadline is set first and the mark read afterwards, as the
+// listener does it the other way around; one of the two sees the other.
+func (c *Conn) first(p *stream.Peeker, raw syscall.RawConn) error {
+	o := &c.options.Proxy
+	wait := c.options.handshakeTimeout()
+	idle := o.Mode == ProxyOptional
+	if idle {
+		wait = max(wait, o.Wait)
+		c.Idle(true)
+		defer c.Idle(false) // from then on no wake-up moves the deadline
+	}
+	until, lingers := time.Now().Add(wait), false
+	for {
+		if err := c.raw.SetReadDeadline(until); err != nil {
+			return err
+		}
+		if idle && c.Draining() && !lingers {
+			linger := o.Linger
+			if linger <= 0 {
+				linger = defaultProxyLinger
+			}
+			lingers, until = true, time.Now().Add(min(linger, time.Until(until)))
+			continue
+		}
+		err := p.Look(raw, func([]byte) int { return 0 })
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(until) {
+			return err
+		}
+	}
 }
 
 // signatureBytes is by how many bytes at the latest a connection is known to begin with a PROXY header or not: the signature of version 2.

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -250,7 +252,7 @@ func TestProxyHeaderBeforeTLS(t *testing.T) {
 // Who waits for the first byte of a client is idle: a drain, and the need for room, end it.
 func TestProxyWaitIsIdle(t *testing.T) {
 	l := start(t, &Options{
-		Protocols: Protocols{HTTP1: &told{}}, Proxy: ProxyOptions{Mode: ProxyOptional, Trusted: loopback, Wait: patience}, HandshakeTimeout: patience, MaxConnections: 1,
+		Protocols: Protocols{HTTP1: &told{}}, Proxy: ProxyOptions{Mode: ProxyOptional, Trusted: loopback, Wait: patience, Linger: time.Millisecond}, HandshakeTimeout: patience, MaxConnections: 1,
 	})
 	waiting := func() *client {
 		c := connect(t, l)
@@ -306,5 +308,97 @@ func TestProxyRefusalsAreReported(t *testing.T) {
 	eventually(t, "the report", func() bool { return len(told.all()) == 1 })
 	if got := told.all()[0]; !strings.Contains(got, "127.0.0.1") || !strings.Contains(got, "proxy_protocol: required") {
 		t.Errorf("reported %q", got)
+	}
+}
+
+// A client that has begun, or is about to, when the listener ends is served, as one without a header is: see TestRequestRacesDrain.
+func TestProxyWaitRacesDrain(t *testing.T) {
+	rounds := 60
+	if testing.Short() {
+		rounds = 20
+	}
+	for round := range rounds {
+		l := Start(bind(t), &Options{
+			Name: "test", Protocols: Protocols{HTTP1: &words{linger: 2 * patience}}, HandshakeTimeout: patience,
+			Proxy: ProxyOptions{Mode: ProxyOptional, Trusted: loopback, Wait: patience, Linger: 2 * patience},
+		})
+		var clients [4]*client
+		for i := range clients {
+			clients[i] = connect(t, l)
+		}
+		var wg sync.WaitGroup
+		begin := make(chan struct{})
+		for i, c := range clients {
+			spin := rand.IntN(200)
+			wg.Go(func() {
+				<-begin
+				for range spin * 20 {
+					_ = l.draining.Load()
+				}
+				said := "x\n"
+				if i%2 == 0 {
+					said = v1Header + said
+				}
+				_, _ = io.WriteString(c, said[:1]) // in two pieces, so that a wake-up can come in the middle of the header
+				_, _ = io.WriteString(c, said[1:])
+				got := c.receive()
+				if got == "x" { // before the drain
+					_, _ = io.WriteString(c, "y\n")
+					got = c.receive()
+				}
+				if got == "y" {
+					for !l.draining.Load() {
+						time.Sleep(10 * time.Microsecond)
+					}
+					_, _ = io.WriteString(c, "z\n")
+					got = c.receive()
+				}
+				if !strings.HasSuffix(got, " last") {
+					t.Errorf("round %d, client %d: got %q, want an answer that is the last", round, i, got)
+				}
+			})
+		}
+		close(begin)
+		cut := l.Drain(t.Context(), 0)
+		wg.Wait()
+		if cut != 0 || t.Failed() {
+			t.Fatalf("round %d: %d connections cut, want 0", round, cut)
+		}
+		await(t, "the end", l.Ended())
+	}
+}
+
+// Who stands in the queue with all that he has to say when the listener ends is served.
+func TestProxyDrainServesTheQueue(t *testing.T) {
+	for _, mode := range []ProxyMode{ProxyOptional, ProxyRequired} {
+		s := bind(t)
+		g := &gate{Listener: s.ln, open: make(chan struct{})}
+		s.ln = g
+		l := startOn(t, s, &Options{
+			Protocols: Protocols{HTTP1: &words{linger: 2 * patience}}, Proxy: ProxyOptions{Mode: mode, Trusted: loopback, Linger: 2 * patience}, HandshakeTimeout: patience,
+		})
+		var clients []*client
+		for i := range 20 {
+			c := connect(t, l)
+			c.send(v1Header + fmt.Sprint(i))
+			clients = append(clients, c)
+		}
+		done := drain(t.Context(), l, 0)
+		eventually(t, "the drain", func() bool {
+			select {
+			case <-l.stop:
+				return true
+			default:
+				return false
+			}
+		})
+		close(g.open)
+		for i, c := range clients {
+			c.want(fmt.Sprint(i, " last"))
+			c.wantEnd()
+		}
+		if cut := await(t, "the drain", done); cut != 0 {
+			t.Errorf("mode %d: %d cut, want 0", mode, cut)
+		}
 	}
 }

@@ -171,13 +171,13 @@ func TestDrainPackets(t *testing.T) {
 	defer cancel()
 	cut := make(chan int, 1)
 	go func() { cut <- p.Drain(ctx, 0) }()
-	stranger, err := net.Dial("udp", p.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stranger.Close()
 	eventually(t, "a datagram of a new client to be dropped", func() bool {
+		stranger, err := net.Dial("udp", p.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
 		_, _ = stranger.Write([]byte("x"))
+		_ = stranger.Close()
 		s := p.Stats()
 		return s.DroppedFor(stream.UDPDraining) > 0
 	})

@@ -154,11 +154,6 @@ func TestConversations(t *testing.T) {
 
 // TestConversationEnds: how a conversation ended stands in its line, and what the endpoint did wrong is held against it.
 func TestConversationEnds(t *testing.T) {
-	away := func() string {
-		c := socket(t, "127.0.0.1:0")
-		defer c.Close()
-		return c.LocalAddr().String()
-	}
 	quiet := newTeller(t, "", "127.0.0.1:0")
 	for _, test := range []struct {
 		name     string
@@ -168,7 +163,7 @@ func TestConversationEnds(t *testing.T) {
 		want     string
 		charged  bool // the endpoint is
 	}{
-		{"refused", away(), stream.UDPOptions{}, func(_ *gate, c *asker) { c.send("x") },
+		{"refused", "127.0.0.1:1", stream.UDPOptions{}, func(_ *gate, c *asker) { c.send("x") },
 			`"reason":"upstream_connect_refused","side":"upstream","stage":"wait","error":"connection refused"`, true},
 		{"unanswered", quiet.addr, stream.UDPOptions{Idle: 20 * time.Millisecond}, func(_ *gate, c *asker) { c.send("silence") },
 			`"reason":"upstream_timeout_first_byte","side":"internal","stage":"wait"`, false},

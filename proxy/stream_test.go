@@ -90,19 +90,8 @@ func group(t testing.TB, addresses []string, edit func(*upstream.Options), reg *
 	}, reg)
 }
 
-// nobody returns an address at which connections are refused.
-func nobody(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-// blackhole returns an address that never answers who wants to connect: the queue of its socket is full, and nobody accepts.
-func blackhole(t testing.TB) string {
+// bound binds a TCP socket until the test ends, so that nobody else gets its port, and returns it with its address. Connections to it are refused.
+func bound(t testing.TB) (fd int, address string) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
@@ -110,20 +99,40 @@ func blackhole(t testing.TB) string {
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
 	syscall.CloseOnExec(fd)
-	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
 	name, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	return fd, fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+}
+
+// nobody returns an address at which connections are refused.
+func nobody(t testing.TB) string {
+	t.Helper()
+	_, address := bound(t)
+	return address
+}
+
+// blackhole returns an address that never answers who wants to connect: the queue of its socket is full, and nobody accepts.
+func blackhole(t testing.TB) string {
+	t.Helper()
+	fd, address := bound(t)
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	full := 0
 	for range 16 {
-		nc, err := net.DialTimeout("tcp", address, 150*time.Millisecond)
-		if err != nil {
+		nc, err := net.DialTimeout("tcp", address, 100*time.Millisecond)
+		if err == nil {
+			t.Cleanup(func() { _ = nc.Close() })
+			continue
+		}
+		if full++; full == 2 { // once could be a machine that is busy
 			return address
 		}
-		t.Cleanup(func() { _ = nc.Close() })
 	}
 	t.Skip("this system has no queue that is full")
 	return ""
