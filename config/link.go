@@ -11,25 +11,24 @@ import (
 // link resolves names and checks what concerns more than one struct.
 func (c *Config) link(r *Reporter, o Options) {
 	c.linkListeners(r)
-	backends := c.backendNames()
 	policies := make(map[string]*Policy, len(c.Policies))
 	for _, p := range c.Policies {
 		policies[p.Name] = p
 	}
 	usedPolicies := map[string]bool{}
-	uses := backendUses{names: backends, http: map[string]bool{}, l4: map[string]bool{}}
+	uses := newBackendUses(c.backendNames())
 	for _, l := range c.Listeners {
-		l.linkBackends(r, &uses)
+		l.linkBackends(r, uses)
 	}
 	routes := make(map[string]*Route, len(c.Routes))
 	for i, t := range c.Routes {
 		t.linkName(r, i, routes)
 		t.linkListeners(r, c.Listeners)
-		t.linkBackends(r, &uses)
+		t.linkBackends(r, uses)
 		t.linkPolicies(r, policies, usedPolicies)
 	}
 	for _, b := range c.Backends {
-		b.linkUses(r, &uses)
+		b.linkUses(r, uses)
 	}
 	for _, p := range c.Policies {
 		if !usedPolicies[p.Name] {

@@ -1,15 +1,21 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 )
 
 // backendUses is who uses which backend.
 type backendUses struct {
-	names map[string]bool // of all backends
-	http  map[string]bool // used by routes
-	l4    map[string]bool // used by listeners
+	names     map[string]bool // of all backends
+	http      map[string]bool // used by routes
+	streams   map[string]bool // used by listeners for tcp and tls
+	datagrams map[string]bool // used by listeners for udp
+}
+
+func newBackendUses(names map[string]bool) *backendUses {
+	return &backendUses{names, map[string]bool{}, map[string]bool{}, map[string]bool{}}
 }
 
 // use notes that a backend is used, or reports that there is none of the name.
@@ -34,35 +40,98 @@ func (t *Route) linkBackends(r *Reporter, u *backendUses) {
 }
 
 func (l *Listener) linkBackends(r *Reporter, u *backendUses) {
-	u.use(r, u.l4, &l.Backend)
+	by := u.http // a listener that goes by the routes has no backend; that it has one is reported, and nothing that follows from it
+	switch {
+	case l.Protocol == ProtocolUDP:
+		by = u.datagrams
+	case l.L4():
+		by = u.streams
+	}
+	u.use(r, by, &l.Backend)
 	for _, s := range l.SNI {
-		u.use(r, u.l4, &s.Backend)
+		u.use(r, by, &s.Backend)
 		for i := range s.ALPN {
-			u.use(r, u.l4, &s.ALPN[i].Backend)
+			u.use(r, by, &s.ALPN[i].Backend)
 		}
 	}
 }
 
-// linkUses reports a backend that nobody uses, and settings that whoever uses it knows nothing of.
+// linkUses reports a backend that nobody uses, and settings that whoever uses it can do nothing with.
 func (b *Backend) linkUses(r *Reporter, u *backendUses) {
-	http, l4 := u.http[b.Name], u.l4[b.Name]
-	if !http && !l4 {
+	http, streams, datagrams := u.http[b.Name], u.streams[b.Name], u.datagrams[b.Name]
+	if !http && !streams && !datagrams {
 		r.Warn(b.Pos, "no route or listener uses the backend %q", b.Name)
-	}
-	if !l4 {
 		return
 	}
-	if b.Balance.Key != "" && strings.TrimSpace(b.Balance.Key) != "client.ip" {
+	if (streams || datagrams) && b.Balance.Key != "" && strings.TrimSpace(b.Balance.Key) != "client.ip" {
 		r.AddSuggest(r.At(&b.Balance.Key), "write key: client.ip, or make a backend of its own for the routes",
 			"key: a listener for tcp, tls or udp uses the backend %q, and knows of client.ip only", b.Name)
 	}
-	if http {
+	if datagrams {
+		b.linkAddresses(r)
+	}
+	switch {
+	case http:
+	case streams:
+		b.strange(r, "tcp, tls or udp", b.onlyHTTP())
+	default:
+		b.strange(r, "udp", append(b.onlyHTTP(), b.onlyStreams()...))
+	}
+	b.linkCheck(r, http || streams, datagrams)
+}
+
+// onlyHTTP are the settings that nothing but requests goes by.
+func (b *Backend) onlyHTTP() []setting {
+	return []setting{{&b.Session, "session"}, {&b.Hedge, "hedge"}, {&b.Limits, "limits"}, {&b.Retries, "retries"},
+		{&b.Timeouts.FirstByte, "timeouts.first_byte"}, {&b.Timeouts.Idle, "timeouts.idle"},
+		{&b.Connections.Idle, "connections.idle"}, {&b.Connections.MaxIdle, "connections.max_idle"}}
+}
+
+// onlyStreams are the settings that belong to connections, which datagrams have none of, and do not wait for.
+func (b *Backend) onlyStreams() []setting {
+	all := []setting{{&b.Timeouts.Connect, "timeouts.connect"}, {&b.Connections.Queue, "connections.queue"}, {&b.Connections.QueueTimeout, "connections.queue_timeout"}}
+	if a := b.Health.Active; a == nil || a.UDP != nil {
+		all = append(all, setting{&b.TLS, "tls"}, setting{&b.ProxyProtocol, "proxy_protocol"}) // no check opens a connection either
+	}
+	return all
+}
+
+// strange reports those of the settings that stand in the file.
+func (b *Backend) strange(r *Reporter, protocols string, all []setting) {
+	for _, s := range all {
+		if r.Set(s.at) {
+			r.Add(r.At(s.at), "%s: has no meaning for the backend %q, which only listeners for %s use", s.name, b.Name, protocols)
+		}
+	}
+}
+
+// linkAddresses reports names in the place of addresses: datagrams go to the address of their endpoint, and nothing looks a name up for each of them.
+func (b *Backend) linkAddresses(r *Reporter) {
+	for i := range b.Endpoints {
+		e := &b.Endpoints[i]
+		host, port := e.Address.Host(), e.Address.Port()
+		if _, err := netip.ParseAddr(host); host == "" || port == 0 || err == nil {
+			continue // an address, or reported where it stands
+		}
+		suggestion := fmt.Sprintf("write {dns: %s, port: %d}", host, port)
+		if host == "localhost" {
+			suggestion = fmt.Sprintf("write 127.0.0.1:%d", port) // name servers do not know it
+		}
+		r.AddSuggest(r.At(&e.Address), suggestion, "the endpoint %s is a name, and the listeners for udp that use the backend %q need an address", e.Address, b.Name)
+	}
+}
+
+// linkCheck warns of an active check that asks at a port which nobody uses. A check that only connects is none: name servers have both.
+func (b *Backend) linkCheck(r *Reporter, streams, datagrams bool) {
+	a := b.Health.Active
+	if a == nil {
 		return
 	}
-	for _, s := range []setting{{&b.Session, "session"}, {&b.Hedge, "hedge"}, {&b.Limits, "limits"}, {&b.Timeouts.FirstByte, "timeouts.first_byte"}} {
-		if r.Set(s.at) {
-			r.Add(r.At(s.at), "%s: has no meaning for the backend %q, which only listeners for tcp, tls or udp use", s.name, b.Name)
-		}
+	switch kind := a.Kind(); {
+	case kind == "udp" && !datagrams:
+		r.WarnSuggest(r.At(a), "write tcp: true or http: PATH", "the check by udp asks a port of udp, and no listener for udp uses the backend %q", b.Name)
+	case (kind == "http" || kind == "tls") && !streams:
+		r.WarnSuggest(r.At(a), "write udp: {send: TEXT}", "the check by %s asks a port of tcp, and only listeners for udp use the backend %q", kind, b.Name)
 	}
 }
 

@@ -104,11 +104,13 @@ type Certificate struct {
 
 // ListenerTimeouts are the bounds on how long a client's connection may wait.
 type ListenerTimeouts struct {
-	// Header bounds the time from the first byte of a request to the end of its header, and the TLS handshake.
+	// Header bounds the time from the first byte of a request to the end of its header; from the first byte of a PROXY protocol header to the end
+	// of the TLS handshake behind it, if there is one; and the ClientHello that a `tls` listener reads the server name in.
 	Header time.Duration `yaml:"header" default:"10s" min:"1ms"`
 	// Body bounds the time without a byte of a request body that is not complete.
 	Body time.Duration `yaml:"body" default:"30s" min:"1ms"`
-	// Idle bounds the time between two requests of a connection.
+	// Idle bounds the time between two requests of a connection. With `proxy_protocol: optional` it also bounds the wait for the first bytes, if it
+	// is more than `header`; `tcp` and `tls` listeners know it only there.
 	Idle time.Duration `yaml:"idle" default:"60s" min:"1ms"`
 	// Write bounds the time without progress of an answer that the client does not read.
 	Write time.Duration `yaml:"write" default:"30s" min:"1ms"`

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -45,7 +46,8 @@ type ALPNBackend struct {
 type UDP struct {
 	// Requests is how many datagrams of one client go to the same endpoint before one is picked anew. `1` picks one for each datagram.
 	Requests int `yaml:"requests,none" default:"none" min:"1" max:"1000000"`
-	// Responses is how many answers a client gets before it is forgotten, as `1` for DNS. Without it the idle timeout decides.
+	// Responses is how many answers each datagram of a client gets. A client is forgotten when all its datagrams have had as many, as `1` for DNS.
+	// Without it the idle timeout decides.
 	Responses int `yaml:"responses,none" default:"none" min:"1" max:"1000000"`
 }
 
@@ -127,6 +129,10 @@ func (l *Listener) checkTarget(r *Reporter) {
 			r.Add(s.Pos, "the server name %q is written twice", s.Name)
 		}
 		seen[s.Name] = true
+		if l.TLS != nil && r.Set(&s.ALPN) {
+			r.AddSuggest(r.At(&s.ALPN), "make a listener without tls, which passes TLS on by the protocols that clients offer",
+				"alpn: listener %q ends TLS and agrees on no protocol, so nobody is passed on by one", l.Name)
+		}
 	}
 }
 
@@ -152,7 +158,10 @@ func (l *Listener) checkMeaning(r *Reporter) {
 	case ProtocolHTTP, ProtocolHTTPS:
 		strange = append(append(streams, datagrams...), setting{&l.IdleTimeout, "idle_timeout"})
 	case ProtocolTCP, ProtocolTLS:
-		strange = append(http, datagrams...)
+		if strange = append(http, datagrams...); l.ProxyProtocol == ProxyProtocolOptional {
+			// It bounds how long the first bytes are waited for, which may be a header.
+			strange = slices.DeleteFunc(strange, func(s setting) bool { return s.at == any(&l.Timeouts.Idle) })
+		}
 	case ProtocolUDP:
 		strange = append(append(http, streams...), connections...)
 	}

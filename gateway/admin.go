@@ -132,7 +132,7 @@ func (g *Gateway) override(backend, address string, change func(upstream.Overrid
 		now = *o
 	}
 	next := change(now)
-	ep.SetOverride(next)
+	g.endpoints.override(ep, next)
 	what := "nothing is set against the configuration any more"
 	if next != nil {
 		if what = "state " + next.State.String(); next.Weight >= 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,12 +22,13 @@ func discovered(resolver, more string) string {
 		"backends:\n  app: {balance: round_robin, %s endpoints: [{srv: _http._tcp.app.test, resolver: %q, min_ttl: 100ms, max_ttl: 100ms}]}\n", more, resolver)
 }
 
-// addresses returns the endpoints of the backend app, as HOST=ADDRESS.
+// addresses returns the endpoints of the backend app, as HOST=ADDRESS, sorted.
 func (g *running) addresses() string {
 	var all []string
 	for _, e := range g.Backends()[0].Endpoints {
 		all = append(all, e.Host+"="+e.Address)
 	}
+	slices.Sort(all) // the order is that of their coming
 	return strings.Join(all, " ")
 }
 
@@ -355,4 +357,36 @@ func TestDiscoveryEndsWithTheGateway(t *testing.T) {
 	if len(g.watchers.kept) != 0 {
 		t.Errorf("%d watchers are kept", len(g.watchers.kept))
 	}
+}
+
+// TestReloadLooksUpFirst: a reload that asks another resolver, or at other times, leaves no gap, and the endpoints are the same as before. One
+// that asks a resolver that is away takes over all the same.
+func TestReloadLooksUpFirst(t *testing.T) {
+	a := named(t, "a")
+	n, m := newNameserver(t, "127.0.0.1:0"), newNameserver(t, "127.0.0.1:0")
+	n.service("one=" + a.Addr)
+	m.service("one=" + a.Addr)
+	g := start(t, discovered(n.addr, ""))
+	g.wait()
+	c, op := g.dial("web"), g.operator()
+	op.set("app", a.Addr, `{"weight": 7}`)
+	for i := range 10 {
+		text := discovered([]string{m.addr, n.addr}[i%2], "")
+		if i >= 5 {
+			text = strings.Replace(text, "max_ttl: 100ms", fmt.Sprintf("max_ttl: %dms", 100+i), 1)
+		}
+		g.take(text)
+		wantShares(t, c, 3, map[string]int{"a": 3})
+	}
+	if e := op.endpoint("app", a.Addr); e["requests"] != 30.0 || e["weight"] != 7.0 || a.Conns() != 1 {
+		t.Errorf("endpoint %v, %d connections; want 30 requests over one, and the weight that was set", e, a.Conns())
+	}
+	silent := newNameserver(t, "127.0.0.1:0")
+	silent.answers(nothing)
+	g.take(discovered(silent.addr, ""))
+	wantShares(t, c, 1, map[string]int{"503 no_healthy_endpoint": 1})
+	silent.answers(nil)
+	silent.service("one=" + a.Addr)
+	g.wantAddresses("one.app.test=" + a.Addr)
+	wantShares(t, c, 1, map[string]int{"a": 1})
 }

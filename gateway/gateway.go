@@ -86,6 +86,8 @@ func New(o Options) *Gateway {
 	g.watchers = newKeep[discovery.Target](func(w *watched) { w.end() })
 	g.stores = newKeep[storeKey](func(s *store) { s.certificates.Close() })
 	g.logs = newKeep[logKey](g.leaveLog)
+	g.copies.Report = g.o.Report
+	g.scope.GaugeFunc(metric.MirroredBytes, g.copies.Held)
 	g.life, g.end = context.WithCancel(context.Background())
 	g.done.Go(g.sweepAll)
 	return g

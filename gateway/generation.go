@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/sluice-gateway/sluice/cert"
 	"github.com/sluice-gateway/sluice/config"
@@ -101,6 +102,9 @@ func (g *Gateway) build(gen *generation) error {
 			bound.datagram = g.datagramSite(gen, l, bound, log)
 		default:
 			bound.stream = g.streamSite(gen, l, log)
+			if bound.options.TLS != nil && bound.stream.Names != nil {
+				bound.options.TLS = refuseUnknown(bound.options.TLS, bound.stream.Names)
+			}
 		}
 		gen.listeners = append(gen.listeners, bound)
 	}
@@ -110,6 +114,9 @@ func (g *Gateway) build(gen *generation) error {
 // connect makes the backends and gives them to the routes that forward.
 func (g *Gateway) connect(gen *generation, k *compiler, routes []compiledRoute) error {
 	gen.byName = make(map[string]*upstream.Backend, len(gen.config.Backends))
+	if err := g.lookUp(gen); err != nil {
+		return err
+	}
 	for _, b := range gen.config.Backends {
 		backend, err := g.buildBackend(gen, b, k.keys[b.Name])
 		if err != nil {
@@ -154,6 +161,42 @@ func (g *Gateway) buildBackend(gen *generation, b *config.Backend, key *expr.Pro
 		}
 	}
 	return upstream.New(o, g.endpoints, g.registry)
+}
+
+// lookupGrace is how long a reload waits for names that are looked up for the first time, while the configuration before is served.
+const lookupGrace = 2 * time.Second
+
+// lookUp begins to look up what backends are found by, and waits for the first answers if something is served already: a backend that is asked
+// for another name, by another resolver or at other times, would have no endpoints until then, and forget those that it finds again. At the
+// start there is nobody to wait for: readiness does.
+func (g *Gateway) lookUp(gen *generation) error {
+	var fresh []*discovery.Watcher
+	for _, b := range gen.config.Backends {
+		for i := range b.Endpoints {
+			if e := &b.Endpoints[i]; e.Address == "" {
+				w, err := g.watch(gen, e)
+				if err != nil {
+					return err
+				}
+				fresh = append(fresh, w)
+			}
+		}
+	}
+	if g.current == nil || len(fresh) == 0 {
+		return nil
+	}
+	timer := time.NewTimer(lookupGrace)
+	defer timer.Stop()
+	for _, w := range fresh {
+		select {
+		case <-w.First():
+		case <-timer.C:
+			return nil // it becomes known later, like at the start
+		case <-g.life.Done():
+			return ErrClosed
+		}
+	}
+	return nil
 }
 
 // watch returns what looks an endpoint's addresses up.

@@ -75,16 +75,52 @@ type endpointKey struct{ backend, address string }
 type endpointKeep struct {
 	*keep[endpointKey, *upstream.Endpoint]
 	registry *metric.Registry
+
+	setting   sync.Mutex
+	overrides map[endpointKey]*upstream.Override // what operators have set, also of endpoints that have gone and may come back
+}
+
+// maxOverrides bounds what is remembered of endpoints that have gone.
+const maxOverrides = 10_000
+
+// override sets what an operator wants of an endpoint, and remembers it for when DNS drops the endpoint and brings it back.
+func (k *endpointKeep) override(ep *upstream.Endpoint, o *upstream.Override) {
+	k.setting.Lock()
+	defer k.setting.Unlock()
+	key := endpointKey{ep.Backend(), ep.Address()}
+	if o == nil {
+		delete(k.overrides, key)
+	} else if len(k.overrides) < maxOverrides {
+		k.overrides[key] = o
+	}
+	ep.SetOverride(o)
+}
+
+// remembered gives a new endpoint what an operator had set of it.
+func (k *endpointKeep) remembered(ep *upstream.Endpoint) *upstream.Endpoint {
+	k.setting.Lock()
+	defer k.setting.Unlock()
+	if o := k.overrides[endpointKey{ep.Backend(), ep.Address()}]; o != nil {
+		ep.SetOverride(o)
+	}
+	return ep
 }
 
 func newEndpointKeep(reg *metric.Registry) *endpointKeep {
-	return &endpointKeep{newKeep[endpointKey](func(ep *upstream.Endpoint) { ep.Close() }), reg}
+	return &endpointKeep{
+		keep: newKeep[endpointKey](func(ep *upstream.Endpoint) { ep.Close() }), registry: reg,
+		overrides: make(map[endpointKey]*upstream.Override),
+	}
 }
 
 // Acquire implements upstream.Keeper.
 func (k *endpointKeep) Acquire(backend string, o upstream.TransportOptions) (*upstream.Endpoint, error) {
 	return k.acquire(endpointKey{backend, o.Address}, func() (*upstream.Endpoint, error) {
-		return upstream.NewEndpoint(backend, o, k.registry)
+		ep, err := upstream.NewEndpoint(backend, o, k.registry)
+		if err != nil {
+			return nil, err
+		}
+		return k.remembered(ep), nil
 	})
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -33,6 +34,20 @@ func (g *Gateway) streamSite(gen *generation, l *config.Listener, log *proxy.Log
 	}
 	s.Seal(gen.scope)
 	return s
+}
+
+// refuseUnknown makes handshakes fail for server names that lead nowhere, with the alert unrecognized_name: after the handshake there is no alert that
+// would say so. A configuration without certificates is how crypto/tls is made to send it.
+func refuseUnknown(c *tls.Config, names *proxy.NameTable) *tls.Config {
+	c = c.Clone()
+	without := &tls.Config{MinVersion: c.MinVersion}
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if names.Knows(strings.ToLower(hello.ServerName)) {
+			return nil, nil
+		}
+		return without, nil
+	}
+	return c
 }
 
 // datagramSite makes what a listener for udp serves.
@@ -75,7 +90,17 @@ type live struct {
 	stream   *proxy.Stream // nil as long as no configuration has passed connections on there
 	packets  *listen.Packets
 	datagram *proxy.Datagram
+	serving  serving
 }
+
+// serving is what the connections of a listener carry.
+type serving uint8
+
+const (
+	servesNothing serving = iota
+	servesHTTP
+	servesStreams
+)
 
 // addr returns the address that clients use.
 func (l *live) addr() net.Addr {
@@ -97,6 +122,10 @@ func (l *live) take(b *boundListener) {
 		if l.stream == nil {
 			l.stream = proxy.NewStream(b.stream)
 		}
+		if l.serving == servesHTTP {
+			l.listener.Leave() // their requests to come would be answered by a configuration that is gone
+		}
+		l.serving = servesStreams
 		l.stream.Swap(b.stream)
 		b.options.Protocols.Stream = &listen.Stream{Handler: l.stream}
 	} else {
@@ -104,6 +133,7 @@ func (l *live) take(b *boundListener) {
 			l.http = proxy.NewHTTP(b.site)
 		}
 		l.http.Swap(b.site)
+		l.serving = servesHTTP
 		b.options.Protocols.HTTP1 = &listen.HTTP1{Options: b.server, Handler: l.http}
 	}
 	if l.listener == nil {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sluice-gateway/sluice/metric"
-	"github.com/sluice-gateway/sluice/stream"
 )
 
 // Conn is one accepted connection. It belongs to the goroutine that serves it; Draining and Idle form the interface by which a codec
@@ -28,10 +27,9 @@ type Conn struct {
 	options  *Options // those it was accepted with
 	remote   netip.AddrPort
 	local    netip.AddrPort
-	header   *stream.ProxyHeader // of the PROXY protocol; nil if there was none
-	tlvs     []byte              // of header
-	by       time.Time           // when the handshakes must have ended; set where there are any
-	secured  *TLSInfo            // nil without TLS
+	tlvs     []byte    // of the PROXY header
+	by       time.Time // when the handshakes must have ended; set where there are any
+	secured  *TLSInfo  // nil without TLS
 	state    atomic.Uint32
 	shard    metric.Shard
 

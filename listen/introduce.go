@@ -165,7 +165,13 @@ func (c *Conn) first(p *stream.Peeker, raw syscall.RawConn) error {
 			continue
 		}
 		err := p.Look(raw, func([]byte) int { return 0 })
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(until) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		if !time.Now().Before(until) {
+			if lingers {
+				return errAsked
+			}
 			return err
 		}
 	}
@@ -177,6 +183,7 @@ const signatureBytes = 12
 var (
 	errProxyUntrusted = errors.New("a PROXY header from an address that is not one of trusted_proxies")
 	errProxyMissing   = errors.New("no PROXY header, which proxy_protocol: required asks for")
+	errAsked          = errors.New("the listener has asked the connection to end before it said anything") // no fault of the client
 )
 
 // believe takes over what a header says. One without addresses, as a health check of the proxy itself sends it, leaves those of the connection.
@@ -207,7 +214,7 @@ func (c *Conn) refused(err error) {
 	case errors.As(err, &format):
 		m.ProxyInvalid.Inc(c.shard)
 	default:
-		return // it has left
+		return // it has left, or was asked to
 	}
 	reset(c.raw)
 	if n, due := c.options.due(&c.listener.proxies); due {

@@ -176,6 +176,27 @@ func TestProxyHeaderInPieces(t *testing.T) {
 	}
 }
 
+// Who is not trusted is refused after twelve bytes that begin as a header does, and served at the byte that makes it none.
+func TestUntrustedInPieces(t *testing.T) {
+	m := proxyCounters()
+	l := start(t, &Options{Protocols: Protocols{HTTP1: &told{}}, Proxy: ProxyOptions{Mode: ProxyOptional, Trusted: nowhere}, Metrics: m, HandshakeTimeout: patience})
+	for _, header := range []string{v1Header[:12], "\r\n\r\n\x00\r\nQUIT\n"} {
+		c := connect(t, l)
+		for i := range header {
+			_, _ = io.WriteString(c.Conn, header[i:i+1])
+		}
+		c.wantEnd()
+	}
+	c := connect(t, l)
+	for _, b := range "PROXx" {
+		_, _ = io.WriteString(c.Conn, string(b))
+	}
+	c.send("y")
+	if got := c.receive(); !strings.HasSuffix(got, " PROXxy") || counted(m) != "untrusted 2" {
+		t.Errorf("%q; counted %q", got, counted(m))
+	}
+}
+
 // Stalls end: of who says nothing after the wait for a first byte, of who has begun after the time of a handshake, whatever the byte rate.
 func TestProxyHeaderStalls(t *testing.T) {
 	const short = 150 * time.Millisecond

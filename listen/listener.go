@@ -52,6 +52,13 @@ func Start(s *Socket, o *Options) *Listener {
 // Swap replaces the options for connections accepted from now on. Open connections keep theirs, also where a bound is now lower.
 func (l *Listener) Swap(o *Options) { l.options.Store(o) }
 
+// Leave asks all connections that are open now to end after the exchange that they serve, and those that serve none to end at once. The listener goes on.
+func (l *Listener) Leave() {
+	for _, c := range l.conns.all() {
+		c.nudge()
+	}
+}
+
 // Options returns the options in force. They must not be changed.
 func (l *Listener) Options() *Options { return l.options.Load() }
 

@@ -24,7 +24,8 @@ type Options struct {
 	TLS *tls.Config
 	// Proxy says what is done about PROXY protocol headers.
 	Proxy ProxyOptions
-	// HandshakeTimeout bounds the TLS handshake and the PROXY header before it as a whole, however slowly their bytes come. 0 means [DefaultHandshakeTimeout].
+	// HandshakeTimeout bounds the TLS handshake and the PROXY header before it as a whole, from its first byte on, however slowly their bytes come. That
+	// first byte is waited for as long again; with [ProxyOptional] for Proxy.Wait, if that is longer. 0 means [DefaultHandshakeTimeout].
 	HandshakeTimeout time.Duration
 	// MaxConnections bounds the connections open at once; 0 for no bound. At the bound the listener first closes a connection that is idle, the way
 	// it does when it drains, and takes the new one in its place (up to an eighth more may be open until the idle ones are gone). Without an

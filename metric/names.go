@@ -36,6 +36,7 @@ const (
 	QueueWait
 	QueueRefused
 	Mirrored
+	MirroredBytes
 	DiscoveryLookups
 	DiscoveryEndpoints
 	DiscoveryAge
@@ -137,6 +138,7 @@ var table = [numFamilies]row{
 	DiscoveryEndpoints:      {name: "sluice_discovery_endpoints", kind: gauge, labels: []string{"name"}, help: "Endpoints that a discovered name has now; they stay when lookups fail."},
 	DiscoveryAge:            {name: "sluice_discovery_age_seconds", kind: gauge, labels: []string{"name"}, help: "Time since a lookup of a discovered name last found endpoints, or since the first lookup if none has."},
 	Mirrored:                {name: "sluice_mirrored_total", kind: counter, labels: []string{"route", "outcome"}, help: "Copies of requests for a mirror, by what became of them."},
+	MirroredBytes:           {name: "sluice_mirrored_bytes", kind: gauge, help: "Bytes of request bodies that are kept for copies now."},
 	AccessLogLines:          {name: "sluice_access_log_lines_total", kind: counter, help: "Access-log lines written to their destination."},
 	AccessLogDropped:        {name: "sluice_access_log_dropped_total", kind: counter, help: "Access-log lines dropped because their destination was too slow or failed."},
 	Strictness:              {name: "sluice_strictness_total", kind: counter, labels: []string{"listener", "rule"}, help: "Requests that a listener with strict: warn let pass and would otherwise have refused, by reason."},

@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +58,27 @@ type Copies struct {
 	mu      sync.Mutex
 	closed  bool
 	flights map[*duplicate]struct{} // that can be ended
+	quiet   int64                   // moment before which no panic is reported again
+
+	// Report is told of panics, one line and a stack; nil drops them. Set before use.
+	Report func(line string)
+
+	held atomic.Int64 // bytes of bodies that are kept for copies
+}
+
+// maxHeld bounds the bytes of request bodies that are kept for copies, of all routes together. What would go beyond is not copied.
+const maxHeld = 64 << 20
+
+// Held returns how many bytes of request bodies are kept for copies now.
+func (c *Copies) Held() int64 { return c.held.Load() }
+
+// hold counts n more bytes, or reports that there may not be as many.
+func (c *Copies) hold(n int) bool {
+	if c.held.Add(int64(n)) > maxHeld {
+		c.held.Add(int64(-n))
+		return false
+	}
+	return true
 }
 
 // enter counts a copy, unless Close was called.
@@ -94,6 +117,20 @@ func (c *Copies) settle(d *duplicate) {
 
 func (c *Copies) leave() { c.running.Done() }
 
+// report tells of a panic, once a minute at most.
+func (c *Copies) report(panicked any) {
+	now := message.Now()
+	c.mu.Lock()
+	due := c.Report != nil && now >= c.quiet
+	if due {
+		c.quiet = now + int64(time.Minute)
+	}
+	c.mu.Unlock()
+	if due {
+		c.Report(fmt.Sprintf("a copy of a request ended by a panic, which is a bug in this program: %v\n%s", panicked, debug.Stack()))
+	}
+}
+
 // Close ends the copies that are under way and waits for them. No others begin. The program ends: connections of copies may not be usable any more.
 func (c *Copies) Close() {
 	c.mu.Lock()
@@ -115,6 +152,7 @@ type duplicate struct {
 	cancel http1.Cancel
 	body   message.Bytes
 	kept   []byte                   // what body is made of
+	held   int                      // bytes counted for it
 	answer interface{ Interrupt() } // the body that is being read, if that can be ended; guarded by mu of Copies
 }
 
@@ -128,6 +166,8 @@ var duplicates = sync.Pool{New: func() any {
 // tee is a request body that is kept on its way, for the copy.
 type tee struct {
 	source message.Body
+	copies *Copies
+	held   int // bytes counted for kept
 	kept   []byte
 	limit  int64
 	over   bool // it is longer than the limit
@@ -141,9 +181,11 @@ func (t *tee) Next() ([]byte, error) {
 	case err == io.EOF:
 		t.ended = true
 	case err != nil, t.over:
-	case int64(len(t.kept))+int64(len(piece)) > t.limit:
+	case int64(len(t.kept))+int64(len(piece)) > t.limit, !t.copies.hold(len(piece)):
 		t.over, t.kept = true, t.kept[:0]
+		t.release()
 	default:
+		t.held += len(piece)
 		t.kept = append(t.kept, piece...)
 	}
 	return piece, err
@@ -164,6 +206,14 @@ func (t *tee) Interrupt() {
 
 // Close implements message.Body.
 func (t *tee) Close() error { return t.source.Close() }
+
+// release gives back what was counted for the body.
+func (t *tee) release() {
+	if t.held > 0 {
+		t.copies.held.Add(int64(-t.held))
+		t.held = 0
+	}
+}
 
 // complete reports whether the whole body was kept. length is what the request says.
 func (t *tee) complete(length int64) bool {
@@ -190,7 +240,7 @@ func (m *mirroring) begin(x *message.Exchange, mirror *Mirror, shard metric.Shar
 	}
 	m.mirror = mirror
 	if x.Request.Length != 0 {
-		m.body = tee{source: x.Request.Body, kept: m.body.kept[:0], limit: mirror.MaxBody}
+		m.body = tee{source: x.Request.Body, kept: m.body.kept[:0], limit: mirror.MaxBody, copies: mirror.Copies}
 		x.Request.Body = &m.body
 	}
 }
@@ -215,6 +265,7 @@ func (m *mirroring) sent(x *message.Exchange, shard metric.Shard, last bool) {
 	}
 	if last && m.body.source != nil {
 		x.Request.Body, m.body.source = m.body.source, nil // the codec's own
+		m.body.release()
 		if cap(m.body.kept) > maxKept {
 			m.body.kept = nil
 		}
@@ -232,6 +283,7 @@ func (m *Mirror) copy(x *message.Exchange, from *mirroring, shard metric.Shard) 
 	message.CopyRequest(&d.x, x)
 	if x.Request.Length != 0 {
 		d.kept, from.body.kept = from.body.kept, d.kept[:0]
+		d.held, from.body.held = from.body.held, 0
 		d.body.Reset(d.kept)
 		d.x.Request.Body, d.x.Request.Length = &d.body, int64(len(d.kept))
 	}
@@ -241,6 +293,7 @@ func (m *Mirror) copy(x *message.Exchange, from *mirroring, shard metric.Shard) 
 	d.flight.Shard, d.flight.Cancel = shard, &d.cancel
 	if !m.Copies.enter(d) {
 		m.underWay.Add(-1)
+		m.Copies.held.Add(int64(-d.held))
 		return // the program ends
 	}
 	go d.run(m, shard)
@@ -248,6 +301,17 @@ func (m *Mirror) copy(x *message.Exchange, from *mirroring, shard metric.Shard) 
 
 // run is the goroutine of a copy; Copies joins it.
 func (d *duplicate) run(m *Mirror, shard metric.Shard) {
+	defer func() {
+		if p := recover(); p != nil {
+			// A mistake of this program: the copy is lost, and what it has is left to the collector.
+			m.Metrics.Failed.Inc(shard)
+			m.Copies.settle(d)
+			m.underWay.Add(-1)
+			m.Copies.held.Add(int64(-d.held))
+			m.Copies.leave()
+			m.Copies.report(p)
+		}
+	}()
 	x := &d.x
 	failure := m.Backend.Do(x, &d.flight)
 	if failure == nil && m.Copies.reading(d, x.Response.Body) {
@@ -264,6 +328,8 @@ func (d *duplicate) run(m *Mirror, shard metric.Shard) {
 	d.flight.Finish(x)
 	x.Reset()
 	m.underWay.Add(-1)
+	m.Copies.held.Add(int64(-d.held))
+	d.held = 0
 	if cap(d.kept) <= maxKept {
 		duplicates.Put(d)
 	}

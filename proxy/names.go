@@ -60,6 +60,9 @@ func (t *NameTable) Lookup(name string, offers func(protocol string) bool) (*ups
 	return target.Backend, message.ReasonNone
 }
 
+// Knows reports whether there is anything for a name in lower case, which is "" if the client named none.
+func (t *NameTable) Knows(name string) bool { return t.find(name) != nil }
+
 func (t *NameTable) find(name string) *NameTarget {
 	if name == "" {
 		return t.any

@@ -233,12 +233,34 @@ func TestPassthroughRefuses(t *testing.T) {
 	}
 }
 
+// helloOf returns the ClientHello for a name.
+func helloOf(t *testing.T, name string) string {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = tls.Client(theirs, &tls.Config{ServerName: name}).Handshake()
+		_ = theirs.Close()
+	}()
+	b := make([]byte, 16<<10)
+	n, err := ours.Read(b) // a record is written at once
+	_ = ours.Close()
+	<-done
+	if err != nil || !strings.Contains(string(b[:n]), name) {
+		t.Fatalf("no hello: %v", err)
+	}
+	return string(b[:n])
+}
+
 // TestPassthroughOfOthers: what is no TLS is not passed on, and answered with nothing.
 func TestPassthroughOfOthers(t *testing.T) {
 	l, text := openLog(t)
 	o := testnet.NewOrigin(t, repeat)
 	d := passthrough(t, func(s *StreamSite) { s.Log = l }, map[string]*NameTarget{"*": {Backend: backend(t, o.Addr, nil, nil)}})
-	for _, said := range []string{"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\x16\x03\x01\x00\x00", "\x15\x03\x01\x00\x02\x02\x28", "SSH-2.0-x\r\n"} {
+	hello := strings.Replace(helloOf(t, "shop.example"), "shop.example", "shop example", 1) // no host name
+	for _, said := range []string{hello, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "\x16\x03\x01\x00\x00", "\x15\x03\x01\x00\x02\x02\x28", "SSH-2.0-x\r\n"} {
 		c := d.dial(t)
 		c.Send(said)
 		c.WantReset()
@@ -248,7 +270,7 @@ func TestPassthroughOfOthers(t *testing.T) {
 	gone.CloseWrite()
 	gone.WantReset()
 	lines := text()
-	if o.Conns() != 0 || strings.Count(lines, `"reason":"hello_invalid","side":"client","stage":"read"`) != 4 || strings.Count(lines, `"reason":"client_closed"`) != 1 {
+	if o.Conns() != 0 || strings.Count(lines, `"reason":"hello_invalid","side":"client","stage":"read"`) != 5 || strings.Count(lines, `"reason":"client_closed"`) != 1 {
 		t.Errorf("%d connections to the endpoint; log:\n%s", o.Conns(), lines)
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -59,6 +60,9 @@ func (s *session) blame() *message.Failure {
 
 // refuse ends a connection that is not passed on: by a reset, so that the client knows at once that nobody was there.
 func refuse(nc net.Conn) {
+	if secured, ok := nc.(*tls.Conn); ok {
+		nc = secured.NetConn() // without a farewell, which would make of it an orderly end
+	}
 	if t, ok := nc.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
 	}

@@ -541,3 +541,57 @@ func TestStop(t *testing.T) {
 		t.Errorf("%d sessions were cut, want none", n)
 	}
 }
+
+// TestStuckPeers: a side that takes nothing of what waits for it is to blame for the end, and the other one learns that not all has arrived.
+func TestStuckPeers(t *testing.T) {
+	pour := func(w io.Writer) error {
+		piece := make([]byte, 64<<10)
+		for {
+			if _, err := w.Write(piece); err != nil {
+				return err
+			}
+		}
+	}
+	for _, client := range []bool{true, false} {
+		ended := make(chan error, 1)
+		o := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+			if client {
+				ended <- pour(c.Conn)
+			} else {
+				<-c.TestEnds()
+			}
+		})
+		l, text := openLog(t)
+		d := open(t, &StreamSite{Backend: backend(t, o.Addr, nil, nil), Idle: 100 * time.Millisecond, Log: l}, nil)
+		c := d.dial(t)
+		want := `"reason":"client_timeout","side":"client","stage":"receive"`
+		if !client {
+			want = `"reason":"upstream_timeout_idle","side":"upstream","stage":"wait"`
+			go func() { ended <- pour(c.Conn) }()
+		}
+		if err := testnet.Receive(t, "the end of who sends", ended); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("who sends to a peer that takes nothing is told %v", err)
+		}
+		if line := text(); !strings.Contains(line, want) {
+			t.Errorf("no %s in %s", want, line)
+		}
+	}
+}
+
+// TestSwap: a session goes on as it began; the next one begins as the new configuration has it.
+func TestSwap(t *testing.T) {
+	a, b := testnet.NewOrigin(t, repeat), testnet.NewOrigin(t, repeat)
+	d := open(t, &StreamSite{Backend: backend(t, a.Addr, nil, nil)}, nil)
+	old := d.dial(t)
+	old.Send("x")
+	old.WantPrefix("x")
+	d.Swap(&StreamSite{Backend: backend(t, b.Addr, nil, nil)})
+	late := d.dial(t)
+	for _, c := range []*testnet.Client{old, late} {
+		c.Send("y")
+		c.WantPrefix("y")
+	}
+	if a.Received() != "xy" || b.Received() != "y" {
+		t.Errorf("the endpoints received %q and %q", a.Received(), b.Received())
+	}
+}

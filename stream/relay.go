@@ -166,12 +166,37 @@ func (s *RelaySession) Run(a, b Conn, o RelayOptions) RelayResult {
 	s.ba.init(s, SideB, b, a, o.EarlyB)
 	s.ab.back, s.ba.back = &s.ba, &s.ab
 	if s.start() {
-		var wg sync.WaitGroup
-		wg.Go(s.ba.run)
-		s.ab.run()
-		wg.Wait()
+		s.both()
 	}
 	return s.finish()
+}
+
+// both runs the two directions. A panic of either, which is a mistake of this program, ends both and goes on in the calling goroutine, whose owner
+// knows what to do with it.
+func (s *RelaySession) both() {
+	var panicked any
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer func() {
+			if panicked = recover(); panicked != nil {
+				s.Stop()
+			}
+		}()
+		s.ba.run()
+	})
+	whole := false
+	defer func() {
+		if !whole {
+			s.Stop()
+		}
+		wg.Wait()
+		if whole && panicked != nil {
+			//house:allow panic it is another goroutine's, handed on
+			panic(panicked)
+		}
+	}()
+	s.ab.run()
+	whole = true
 }
 
 // Stop ends the relay, if it runs, and keeps it from beginning, if it does not yet. It does not

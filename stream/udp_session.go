@@ -70,7 +70,7 @@ func (l *udpList) remove(s *udpSession) {
 
 // usable ends a session whose endpoint is not to be used any more, and reports whether it is.
 func (r *UDPRelay) usable(s *udpSession, now time.Duration) bool {
-	if s.owner.Usable() {
+	if r.askUsable(s.owner, now) {
 		return true
 	}
 	r.end(s, UDPReplaced, nil, now)
@@ -127,6 +127,17 @@ func (r *UDPRelay) ask(client, local netip.AddrPort, first []byte, now time.Dura
 	}()
 	s, endpoint, ok = r.handler.Open(client, local, first)
 	return s, endpoint, ok && s != nil
+}
+
+// askUsable is UDPSession.Usable. A mistake of the owner's ends this session only.
+func (r *UDPRelay) askUsable(owner UDPSession, now time.Duration) (usable bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.report(now, fmt.Errorf("asking a session panicked: %v", p))
+			usable = false
+		}
+	}()
+	return owner.Usable()
 }
 
 // evict ends the session that can best be spared. It reports false if all are too young.

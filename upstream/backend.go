@@ -41,13 +41,19 @@ type Backend struct {
 	metrics backendMetrics
 
 	choice atomic.Pointer[choice]
-	mu     sync.Mutex  // guards what follows, and one at a time decides an ejection or replaces choice
-	roster []entry     // by slot
-	found  [][]placed  // by index of options.Endpoints: what is there of each, nil before a Source has found anything
-	timer  *time.Timer // makes the choice anew when time has changed something
-	built  bool        // choice was built before
-	live   bool        // Start was called
+	mu     sync.Mutex     // guards what follows, and one at a time decides an ejection or replaces choice
+	roster []entry        // by slot
+	places map[string]int // slot by address
+	vacant []int          // slots of which the endpoint has gone
+	found  [][]placed     // by index of options.Endpoints: what is there of each, nil before a Source has found anything
+	built  bool           // choice was built before
+	live   bool           // Start was called
 	closed bool
+
+	quick  atomic.Bool // a choice is made so soon that a request can do it
+	timing sync.Mutex  // guards what follows; held for a moment
+	timer  *time.Timer // makes the choice anew when time has changed something
+	ended  bool        // Close was called: the timer is not set any more
 
 	ready      chan struct{}   // closed when every endpoint was checked once, and every Source has answered or failed once
 	pending    int             // what ready waits for; guarded by mu
@@ -78,9 +84,16 @@ func New(o Options, keeper Keeper, reg *metric.Registry) (*Backend, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	if o.TLS != nil {
+		read := *o.TLS
+		if err := read.readFiles(); err != nil {
+			return nil, fmt.Errorf("backend %q: %w", o.Name, err)
+		}
+		o.TLS = &read
+	}
 	b := &Backend{
 		options: o, keeper: keeper, retry: newRetryRules(&o.Retry), session: newSession(o.Session, o.Name),
-		ready: make(chan struct{}), found: make([][]placed, len(o.Endpoints)),
+		ready: make(chan struct{}), found: make([][]placed, len(o.Endpoints)), places: make(map[string]int, len(o.Endpoints)),
 	}
 	b.queue, b.hedging = newQueue(b), newHedging(o.Hedge)
 	b.timed = o.Algorithm == leastLatency
@@ -170,10 +183,13 @@ func (b *Backend) Close() {
 		}
 		b.mu.Lock()
 		b.closed = true
+		b.mu.Unlock()
+		b.timing.Lock()
+		b.ended = true
 		if b.timer != nil {
 			b.timer.Stop()
 		}
-		b.mu.Unlock()
+		b.timing.Unlock()
 		b.dismiss()
 		b.metrics.scope.Release()
 	})
@@ -195,19 +211,19 @@ func (b *Backend) refresh(now int64) {
 
 // refreshBeside is refresh for a caller that has a request in hand.
 func (b *Backend) refreshBeside(now int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.roster) <= cheap && b.options.Key == nil {
-		b.rebuild(now)
-		return
+	if b.quick.Load() {
+		b.refresh(now)
+	} else {
+		b.wake(0) // takes no lock that is held while a choice is made
 	}
-	b.wake(0)
 }
 
-// wake makes the choice anew after d, unless it is made before. The caller holds mu.
+// wake makes the choice anew after d, unless it is made before.
 func (b *Backend) wake(d time.Duration) {
+	b.timing.Lock()
+	defer b.timing.Unlock()
 	switch {
-	case b.closed:
+	case b.ended:
 	case b.timer == nil:
 		b.timer = time.AfterFunc(d, b.tick)
 	default:
@@ -216,19 +232,14 @@ func (b *Backend) wake(d time.Duration) {
 }
 
 // tick is run by the timer. After Close it finds nothing to do.
-func (b *Backend) tick() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed {
-		b.rebuild(message.Now())
-	}
-}
+func (b *Backend) tick() { b.refresh(message.Now()) }
 
 // rebuild is refresh for a caller that holds mu.
 func (b *Backend) rebuild(now int64) {
 	if b.closed {
 		return // the endpoints were given back; exchanges that are under way go on with the last choice
 	}
+	b.quick.Store(len(b.roster) <= cheap && b.options.Key == nil)
 	c := &choice{until: math.MaxInt64, slots: make([]*Endpoint, len(b.roster)), open: make([]bool, len(b.roster))}
 	levels := b.levels(c, now)
 	start := uint64(0)

@@ -7,7 +7,7 @@
 // address. A Backend is one generation of the configuration over such endpoints: algorithm, weights, retry rules, checks. It is started
 // when its generation goes live and closed when the next one has.
 //
-// The hot path takes no lock: the endpoints that may be used stand in an immutable picker behind an atomic pointer, which is built anew
-// when an endpoint's health changes (by the goroutine that found out, at most once for each change) and when an ejection is over (by the
-// first request after that).
+// The hot path takes no lock, but for backends with a queue that is in use, and for hedging: the endpoints that may be used stand in an immutable
+// picker behind an atomic pointer. It is built anew when an endpoint comes, goes, or changes (by the goroutine that found out; for a request that has
+// ejected one by a timer, where building takes long), and by that timer when an ejection is over and while a slow start grows.
 package upstream

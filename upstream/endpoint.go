@@ -110,7 +110,7 @@ func (ep *Endpoint) Sweep() { ep.transport.Load().Sweep() }
 // adopt gives the endpoint a new transport if its settings have changed. Exchanges under way keep the connection that they have. New has
 // tried the settings; if a file has vanished since, the endpoint keeps what it has.
 func (ep *Endpoint) adopt(o TransportOptions) {
-	if ep.transport.Load().options == o {
+	if ep.transport.Load().options.same(o) {
 		return
 	}
 	if t, err := bind(o); err == nil {

@@ -102,7 +102,8 @@ func (b *Backend) Do(x *message.Exchange, f *Flight) *message.Failure {
 func (b *Backend) accept(x *message.Exchange, f *Flight, slot int, saved bool) *message.Failure {
 	b.settle(f, saved)
 	f.body.commit(x.Request.Pumping)
-	if b.session != nil {
+	// A try that found no place has left a newer choice behind, in which the slot may be another endpoint's.
+	if b.session != nil && slot < len(f.choice.slots) && f.choice.slots[slot] == f.endpoint {
 		b.session.answer(x, f.choice, slot, f.own)
 	}
 	return nil
@@ -164,7 +165,7 @@ func (c *choice) keeps(slot int, now int64) bool {
 		return false
 	}
 	ep := c.slots[slot]
-	return ep.usable(now) && ep.state() != StateMaint
+	return ep.state() != StateMaint && (c.panics || ep.usable(now))
 }
 
 // try sends the exchange to the endpoint of a slot, at the moment now. The request is counted in flight there already, and still is after a

@@ -132,6 +132,7 @@ type rival struct {
 	call     Call
 	begun    int64
 	answer   bool // there is one in shadow.Response
+	panicked any
 
 	// The exchange's.
 	used    bool // there was a second attempt: there is not to be another one
@@ -178,10 +179,14 @@ func (b *Backend) arm(x *message.Exchange, f *Flight, slot int, now int64) bool 
 
 // launch is run by the timer.
 func (r *rival) launch() {
+	defer func() {
+		// A mistake of this program ends the exchange, as it would in the exchange's own goroutine, and nothing else.
+		r.panicked = recover()
+		r.done <- struct{}{}
+	}()
 	if r.begin() {
 		r.run()
 	}
-	r.done <- struct{}{}
 }
 
 // begin takes a place for the second attempt, and copies the request. It reports whether there is to be one.
@@ -363,6 +368,11 @@ func (r *rival) drop() {
 func (r *rival) join() {
 	<-r.done
 	r.running = false
+	if p := r.panicked; p != nil {
+		r.panicked = nil
+		//house:allow panic it is another goroutine's, handed on
+		panic(p)
+	}
 }
 
 // finish ends what there is of a second attempt when the exchange has ended.

@@ -45,9 +45,9 @@ func (l *Link) Endpoint() string {
 	return l.endpoint.address
 }
 
-// Usable reports whether the endpoint is still well, and not put out of service.
+// Usable reports whether the endpoint is still to be used: it is well, or all are used because too few are, and it is not put out of service.
 func (l *Link) Usable() bool {
-	return l.endpoint.usable(message.Now()) && l.endpoint.state() != StateMaint
+	return l.endpoint.state() != StateMaint && (l.endpoint.usable(message.Now()) || l.flight.backend.current().panics)
 }
 
 // open makes the link ready for a pick.
@@ -56,8 +56,9 @@ func (l *Link) open(b *Backend, c *Caller) {
 	f := &l.flight
 	f.Shard, f.backend, f.own = l.Shard, b, -1
 	if c.Client.IsValid() {
-		ip := c.Client.Addr().Unmap().As16()
-		f.query.Hash, f.query.Keyed = balance.Hash(ip[:]), true
+		// The text of the address, as client.ip is for a request: the same client is placed alike by both.
+		var text [48]byte
+		f.query.Hash, f.query.Keyed = balance.Hash(c.Client.Addr().Unmap().AppendTo(text[:0])), true
 	}
 }
 
@@ -67,6 +68,7 @@ func (b *Backend) Connect(l *Link, c *Caller) *message.Failure {
 	l.open(b, c)
 	f := &l.flight
 	last := -1
+	var tried balance.Tried // Tried of the query is emptied when all were
 	for {
 		now := message.Now()
 		slot, refused := b.reserve(f, now, 0, last)
@@ -79,6 +81,10 @@ func (b *Backend) Connect(l *Link, c *Caller) *message.Failure {
 		}
 		now = f.query.Now // it may have waited
 		ep := f.choice.slots[slot]
+		if tried.Has(slot) {
+			ep.release() // all have been tried: the client is not kept waiting for the same again
+			return &l.failure
+		}
 		ep.metrics.requests.Inc(l.Shard)
 		l.Attempts++
 		l.endpoint = ep
@@ -94,13 +100,15 @@ func (b *Backend) Connect(l *Link, c *Caller) *message.Failure {
 		}
 		ep.release()
 		l.failure = *failure
+		begun := now
 		now = message.Now()
-		b.penalise(ep, now, now-l.began)
+		b.penalise(ep, now, now-begun)
 		b.failed(ep, l.Shard, kindOf(failure.Reason), true, now)
-		if l.Attempts >= min(f.choice.total, balance.MaxTried) {
+		if l.Attempts >= balance.MaxTried {
 			return &l.failure
 		}
 		f.query.Tried.Add(slot)
+		tried.Add(slot)
 		last = slot
 	}
 }
@@ -190,16 +198,16 @@ func (b *Backend) Assign(l *Link, c *Caller) (netip.AddrPort, *message.Failure) 
 
 var errName = errors.New("datagrams need the address of an endpoint, not a name; write {dns: NAME, port: PORT}")
 
-// Done ends a link after its connection or session has. failure is what the endpoint did wrong, nil if nothing; it counts as a failure of the endpoint
-// if its side is upstream.
+// Done ends a link after its connection or session has. failure is why it ended, nil if in the ordinary way. It is held against the endpoint if its side
+// is upstream; what this program has ended itself says nothing about the endpoint.
 func (l *Link) Done(failure *message.Failure) {
 	ep, b := l.endpoint, l.flight.backend
 	ep.release()
-	if failure != nil && failure.Side == message.SideUpstream {
-		now := message.Now()
-		b.penalise(ep, now, now-l.began)
+	switch now := message.Now(); {
+	case failure == nil:
+		b.succeeded(ep, now)
+	case failure.Side == message.SideUpstream:
+		b.penalise(ep, now, l.Connected-l.began)
 		b.failed(ep, l.Shard, kindOf(failure.Reason), failure.Stage == message.StageConnect, now)
-		return
 	}
-	b.succeeded(ep, message.Now())
 }

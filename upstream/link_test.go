@@ -114,6 +114,43 @@ func TestConnectTriesEachOnce(t *testing.T) {
 	}
 }
 
+// TestConnectFullNext: where the next endpoint has no place, the failure is that of the one that was tried.
+func TestConnectFullNext(t *testing.T) {
+	o := testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.Hang() })
+	b := linking(t, func(o *Options) { o.MaxInFlight, o.Queue, o.QueueTimeout = 1, 0, time.Millisecond }, o.Addr, away(t))
+	var busy, l Link
+	if f := b.Connect(&busy, &caller); f != nil || busy.Endpoint() != o.Addr {
+		t.Fatalf("%+v at %s", f, busy.Endpoint())
+	}
+	if f := b.Connect(&l, &caller); f == nil || f.Reason != message.UpstreamConnectRefused || l.Attempts != 1 {
+		t.Errorf("%+v after %d attempts", f, l.Attempts)
+	}
+	_ = busy.Conn.Close()
+	busy.Done(nil)
+	if n := b.inFlight(); n != 0 {
+		t.Errorf("%d are in flight after the end", n)
+	}
+}
+
+// TestConnectLatency: what goes by latency goes by that of connecting, and a failure is no fast sample.
+func TestConnectLatency(t *testing.T) {
+	o := testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.Hang() })
+	b := linking(t, func(o *Options) { o.Algorithm, o.Outlier.Consecutive = "least_latency", 0 }, away(t), o.Addr)
+	attempts := 0
+	for range 20 {
+		var l Link
+		if f := b.Connect(&l, &caller); f != nil {
+			t.Fatalf("%+v", f)
+		}
+		attempts += l.Attempts
+		_ = l.Conn.Close()
+		l.Done(nil)
+	}
+	if attempts > 30 {
+		t.Errorf("%d attempts for 20 connections: the endpoint that fails fast attracts", attempts)
+	}
+}
+
 // TestLinksCount: links are held against their endpoint by what became of them.
 func TestLinksCount(t *testing.T) {
 	hang := func(c *testnet.OriginConn) { c.Hang() }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"time"
@@ -93,6 +94,8 @@ type TLSOptions struct {
 	TLS13      bool   // nothing older is accepted
 	// Digest is of the content of the files, so that a reload notices new ones.
 	Digest [32]byte
+	// Files is what the files hold, read once for all endpoints; nil for endpoints to read them.
+	Files *tls.Config
 }
 
 // CheckOptions are the settings of active health checks.

@@ -33,7 +33,8 @@ func (b *Backend) failed(ep *Endpoint, shard metric.Shard, kind int, connecting 
 	ep.failures.Add(1)
 	ep.metrics.failures.Inc(shard, kind)
 	if connecting && b.check != nil && ep.couldNotConnect(b.options.Check.Fall) {
-		ep.changed()
+		b.refreshBeside(now)
+		ep.changedBeside(b)
 	}
 	// What fails while the endpoint is ejected had begun before, or came in panic: it is not held against it after its return.
 	if ep.ejectedFor(now) > 0 {

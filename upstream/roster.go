@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/sluice-gateway/sluice/discovery"
@@ -53,7 +54,7 @@ func (b *Backend) enlist() error {
 			b.found[i] = place(found, o)
 		}
 		for _, p := range b.found[i] {
-			if _, err := b.add(p); err != nil {
+			if err := b.add(p); err != nil {
 				return err
 			}
 		}
@@ -82,63 +83,64 @@ func place(found []discovery.Found, o *EndpointOptions) []placed {
 }
 
 // add gives an address a slot, or counts one more user of the slot that it has. The caller holds mu, or is New.
-func (b *Backend) add(p placed) (slot int, err error) {
-	free := -1
-	for i := range b.roster {
-		e := &b.roster[i]
-		switch {
-		case e.ep == nil:
-			free = i
-		case e.ep.address == p.address:
-			e.users++
-			e.weight, e.priority = p.weight, p.priority
-			return i, nil
-		}
+func (b *Backend) add(p placed) error {
+	if slot, ok := b.places[p.address]; ok {
+		e := &b.roster[slot]
+		e.users++
+		e.weight, e.priority = p.weight, p.priority
+		return nil
 	}
-	if free < 0 && len(b.roster) >= maxSlots {
-		return -1, nil
+	slot := len(b.roster)
+	if n := len(b.vacant); n > 0 {
+		slot = b.vacant[n-1]
+	} else if slot >= maxSlots {
+		return errSlots
 	}
 	ep, err := b.keeper.Acquire(b.options.Name, b.options.Transport(p.address, p.host))
 	if err != nil {
-		return -1, err
+		return err
 	}
-	if free < 0 {
-		free = len(b.roster)
+	if slot == len(b.roster) {
 		b.roster = append(b.roster, entry{})
+	} else {
+		b.vacant = b.vacant[:len(b.vacant)-1]
 	}
-	b.roster[free] = entry{ep: ep, host: p.host, weight: p.weight, priority: p.priority, users: 1}
+	b.roster[slot] = entry{ep: ep, host: p.host, weight: p.weight, priority: p.priority, users: 1}
+	b.places[p.address] = slot
 	if b.queue != nil {
-		ep.sit(seat{b.queue, free, ep})
+		ep.sit(seat{b.queue, slot, ep})
 	}
 	if b.live {
-		b.employ(free, true)
+		b.employ(slot, true)
 	}
-	return free, nil
+	return nil
 }
+
+var errSlots = fmt.Errorf("more than %d endpoints", maxSlots)
 
 // remove takes one user of an address away, and the endpoint with the last. What it is doing it ends as it would have. The caller holds mu and
 // calls what is returned, if anything, without it.
 func (b *Backend) remove(address string) (last func()) {
-	for i := range b.roster {
-		e := &b.roster[i]
-		if e.ep == nil || e.ep.address != address {
-			continue
-		}
-		if e.users--; e.users > 0 {
-			return nil
-		}
-		ep, stop := e.ep, e.stop
-		*e = entry{}
-		ep.unwatch(b)
-		ep.rise(b.queue)
-		return func() {
-			if stop != nil {
-				stop()
-			}
-			b.keeper.Release(ep)
-		}
+	slot, ok := b.places[address]
+	if !ok {
+		return nil
 	}
-	return nil
+	e := &b.roster[slot]
+	if e.users--; e.users > 0 {
+		return nil
+	}
+	ep, stop := e.ep, e.stop
+	*e = entry{}
+	delete(b.places, address)
+	b.vacant = append(b.vacant, slot)
+	ep.unwatch(b)
+	ep.rise(b.queue)
+	return func() {
+		if stop != nil {
+			stop()
+		}
+		b.keeper.Release(ep)
+	}
 }
 
 // employ makes an endpoint of the roster work for this generation. fresh says that the backend was at work before it. The caller holds mu.
@@ -192,10 +194,9 @@ func (b *Backend) replace(i int) {
 		b.mu.Unlock()
 		return
 	}
+	// Nothing can fail here but the bound on endpoints: the settings of all are those that New has tried. What finds no room is not there.
+	next = slices.DeleteFunc(next, func(p placed) bool { return b.add(p) != nil })
 	b.found[i] = next
-	for _, p := range next {
-		_, _ = b.add(p) // the protocol is known since New: there is nothing else to fail
-	}
 	var ends []func()
 	for _, p := range before {
 		if end := b.remove(p.address); end != nil {

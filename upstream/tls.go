@@ -10,9 +10,22 @@ import (
 	"strings"
 )
 
+// readFiles reads the files that o names, once for all endpoints of a backend.
+func (o *TLSOptions) readFiles() (err error) {
+	if o.Files == nil {
+		o.Files, err = ClientTLS(*o)
+	}
+	return err
+}
+
 // ClientTLS returns the configuration of TLS towards an endpoint, with the protocols alpn to choose from, the most wanted first. It reads the
-// files; an error names the one that cannot be used. The configuration may be used by any number of connections, and is not to be changed.
+// files, unless o.Files has them already; an error names the one that cannot be used. The configuration may be used by any number of connections, and is not to be changed.
 func ClientTLS(o TLSOptions, alpn ...string) (*tls.Config, error) {
+	if o.Files != nil {
+		c := o.Files.Clone()
+		c.ServerName, c.NextProtos = o.ServerName, alpn
+		return c, nil
+	}
 	c := &tls.Config{ServerName: o.ServerName, NextProtos: alpn, MinVersion: tls.VersionTLS12}
 	if o.TLS13 {
 		c.MinVersion = tls.VersionTLS13

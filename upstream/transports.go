@@ -23,7 +23,7 @@ type Transport interface {
 	Close()
 }
 
-// TransportOptions are the settings of a transport. Two that are equal make equal transports.
+// TransportOptions are the settings of a transport. Two that are the same make equal transports.
 type TransportOptions struct {
 	Protocol string // a word of the table below
 	Address  string // host:port
@@ -37,6 +37,12 @@ type TransportOptions struct {
 
 	MaxHeader      int // bytes of the head of an answer
 	MaxHeaderCount int // fields of the head of an answer
+}
+
+// same reports whether o and p are the same settings: files are compared by what is in them, whoever has read them.
+func (o TransportOptions) same(p TransportOptions) bool {
+	o.TLS.Files, p.TLS.Files = nil, nil
+	return o == p
 }
 
 // transports is read-only: the protocols that a backend may be spoken to in. A constructor gets the configuration of TLS if the settings have
