@@ -193,7 +193,7 @@ func TestSecureStreams(t *testing.T) {
 	g := start(t, fmt.Sprintf(`version: 1
 listeners:
   ends: {address: "127.0.0.1:0", protocol: tls, backend: plain, tls: {certificates: [{cert: %[1]q, key: %[2]q}]}}
-  named: {address: "127.0.0.1:0", protocol: tls, tls: {certificates: [{cert: %[1]q, key: %[2]q}]}, sni: {"*.shop.test": plain, "inner.test": {alpn: {echo: plain}}}}
+  named: {address: "127.0.0.1:0", protocol: tls, tls: {certificates: [{cert: %[1]q, key: %[2]q}]}, sni: {"*.shop.test": plain}}
   passes: {address: "127.0.0.1:0", protocol: tls, sni: {"INNER.test": secret, "*": plain}}
   begins: {address: "127.0.0.1:0", protocol: tcp, backend: secured}
   doubts: {address: "127.0.0.1:0", protocol: tcp, backend: doubted}

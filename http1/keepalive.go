@@ -75,8 +75,8 @@ func (cc *clientConn) learnKeepAlive(h *message.Header) (reuse bool) {
 // nothing. The pool's lock guards it.
 //
 // A close tells two ages: that at which the connection was last seen open, and that at which it was
-// found closed; the truth lies between. The estimate is the low end, and open connections that are
-// older lift it, so that it comes near the truth from below. An endpoint that restarts closes
+// found closed; the truth lies between. The estimate is the low end, or next to nothing where there
+// is none, and open connections that are older lift it, so that it comes near the truth from below. An endpoint that restarts closes
 // connections of any age, so one close proves nothing: the estimate is sure when a connection that
 // began to be unused after the first close has ended at the same age.
 type lifetime struct {
@@ -103,7 +103,9 @@ func (l *lifetime) closed(low, high, since, now int64) {
 	low = max(min(low, high), 0)
 	guess := low
 	if low == 0 {
-		guess = high / 2 // it was not looked at in between
+		// It was not looked at in between, so all that is known is the high end. A guess that is too low costs a connection now and
+		// then, and open ones lift it; one that is too high costs requests.
+		guess = min(high/2, minLearned)
 	}
 	switch {
 	case l.estimate == 0:

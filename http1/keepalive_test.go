@@ -90,8 +90,10 @@ func TestLifetime(t *testing.T) {
 	}{
 		{"nothing", []event{open(100, 1)}, 0, false},
 		{"one close", []event{closed(55, 60, 0, 60)}, 55, false},
-		{"not looked at before", []event{closed(0, 60, 0, 60)}, 30, false},
-		{"clock before the idle time", []event{closed(-5, 60, 0, 60)}, 30, false},
+		{"not looked at before", []event{closed(0, 60, 0, 60)}, 1, false},
+		{"clock before the idle time", []event{closed(-5, 60, 0, 60)}, 1, false},
+		{"never looked at", []event{closed(0, 4, 0, 4), closed(0, 5, 10, 15)}, 1, true},
+		{"not looked at before, then seen open", []event{closed(0, 60, 0, 60), open(50, 120)}, 50, false},
 		{"two closes at once", []event{closed(55, 60, 0, 60), closed(55, 60, 1, 61)}, 55, false},
 		{"two closes", []event{closed(55, 60, 0, 60), closed(57, 62, 100, 160)}, 57, true},
 		{"seen older", []event{closed(55, 60, 0, 60), closed(55, 60, 100, 160), open(59, 300)}, 59, true},
@@ -351,6 +353,21 @@ func TestLearnedKeepAlive(t *testing.T) {
 	d.pool.Sweep()
 	if life, learned := d.pool.KeepAlive(); learned {
 		t.Errorf("%v, although one was seen open at 91 seconds", life)
+	}
+}
+
+// An endpoint that closes connections before they are looked at: what is learned is not more than the truth, whatever it is.
+func TestLearnedWithoutALook(t *testing.T) {
+	d := newDirect(t, numbered(), func(o *PoolOptions) { o.IdleTimeout = time.Hour })
+	d.want("GET", Call{}, "0")
+	age(d.pool, 4400*time.Millisecond) // it was closed at some time of these
+	_ = d.origin.Conn(0).Close()
+	testnet.Receive(t, "the end", d.origin.Conn(0).Ended())
+	d.want("POST", Call{Once: true}, "1")
+	age(d.pool, 1300*time.Millisecond)
+	d.want("POST", Call{Once: true}, "2")
+	if s := d.pool.Stats(); s.Stale != 1 || s.Spared != 1 {
+		t.Errorf("%+v", s)
 	}
 }
 

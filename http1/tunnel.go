@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"errors"
 	"time"
 
 	"github.com/sluice-gateway/sluice/message"
@@ -13,7 +14,7 @@ type tunnel struct {
 }
 
 // Run moves bytes both ways until both directions have ended. What the endpoint sent behind
-// its 101 goes to the client first, early to the endpoint.
+// its 101 goes to the client first, early to the endpoint. An error is a *message.Failure.
 func (t *tunnel) Run(client message.Stream, early []byte) (received, sent int64, err error) {
 	cc := t.cc
 	rest := append([]byte(nil), cc.rd.buf[cc.rd.r:cc.rd.w]...)
@@ -21,11 +22,28 @@ func (t *tunnel) Run(client message.Stream, early []byte) (received, sent int64,
 	_ = cc.nc.SetReadDeadline(time.Time{})
 	_ = cc.nc.SetWriteDeadline(time.Time{})
 	r := stream.Relay(client, cc.nc, stream.RelayOptions{Idle: cc.pool.o.ProgressTimeout, EarlyA: early, EarlyB: rest})
-	switch r.Last.How {
-	case stream.EndIdle, stream.EndStuck:
-		err = stream.ErrIdle
+	if f := tunnelFailure(r.Last); f != nil {
+		err = f
 	}
-	return r.AB, r.BA, err // a peer that resets its connection is an ordinary end of a tunnel
+	return r.AB, r.BA, err
+}
+
+// errStuck says that a side of a tunnel took nothing of what was waiting for it.
+var errStuck = errors.New("no byte was taken for the idle time")
+
+// tunnelFailure makes a failure of what ended a tunnel as a whole, or nil: a peer that resets its connection is an ordinary end.
+func tunnelFailure(end stream.RelayEnd) *message.Failure {
+	f := &message.Failure{Reason: message.UpstreamTimeoutIdle, Side: message.SideUpstream, Stage: message.StageReceive, Err: stream.ErrIdle}
+	switch {
+	case end.How == stream.EndIdle:
+	case end.How == stream.EndStuck && end.Side == stream.SideA:
+		f.Reason, f.Side, f.Stage, f.Err = message.ClientTimeout, message.SideClient, message.StageWrite, errStuck
+	case end.How == stream.EndStuck:
+		f.Stage, f.Err = message.StageSend, errStuck
+	default:
+		return nil
+	}
+	return f
 }
 
 // Close ends the tunnel's connection.
@@ -57,7 +75,12 @@ func (c *serverConn) tunnel() {
 	_ = c.nc.SetWriteDeadline(time.Time{})
 	received, sent, err := r.Tunnel.Run(c.nc, early)
 	x.Outcome.Received, x.Outcome.Sent = received, sent
-	if err != nil {
-		x.Fail(&message.Failure{Reason: message.UpstreamTimeoutIdle, Side: message.SideUpstream, Stage: message.StageReceive, Err: err})
+	if err == nil {
+		return
 	}
+	var f *message.Failure
+	if !errors.As(err, &f) { // of another protocol's tunnel
+		f = &message.Failure{Reason: message.UpstreamTimeoutIdle, Side: message.SideUpstream, Stage: message.StageReceive, Err: err}
+	}
+	x.Fail(f)
 }

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -138,6 +139,47 @@ func TestTunnelIdle(t *testing.T) {
 	c.ReadResponse("GET")
 	c.WantClosed()
 	p.last().want(t, message.SideUpstream, message.UpstreamTimeoutIdle)
+}
+
+// A side that takes nothing ends the tunnel, and is the one that is named.
+func TestTunnelStuck(t *testing.T) {
+	short := func(p *proxy) { p.pool.o.ProgressTimeout = 200 * time.Millisecond }
+	t.Run("the client", func(t *testing.T) {
+		p := newProxy(t, func(c *testnet.OriginConn) {
+			if _, ok := c.ReadHead(); ok && c.Send(switching+strings.Repeat("x", 8<<10)) {
+				c.Hang()
+			}
+		}, short)
+		a, b := testnet.Pipe(1 << 10)
+		c := testnet.NewClient(t, a)
+		p.wg.Add(1)
+		go func() {
+			defer p.wg.Done()
+			ServeConn(b, Peer{Addr: peerOf}, p.server, p)
+		}()
+		c.Send(webSocket)
+		p.last().want(t, message.SideClient, message.ClientTimeout)
+	})
+	t.Run("the endpoint", func(t *testing.T) {
+		p := newProxy(t, switchTo(func(c *testnet.OriginConn) { <-c.TestEnds() }), short)
+		c := p.client()
+		c.Send(webSocket)
+		c.ReadResponse("GET")
+		over := make(chan error, 1)
+		go func() {
+			for {
+				if err := c.TrySend(strings.Repeat("x", 1<<20)); err != nil {
+					over <- err
+					return
+				}
+			}
+		}()
+		e := p.last().want(t, message.SideUpstream, message.UpstreamTimeoutIdle)
+		if !errors.Is(e.Err, errStuck) {
+			t.Errorf("the cause is %v", e.Err)
+		}
+		testnet.Receive(t, "the end of the client", over)
+	})
 }
 
 // Security cases 14 and 19: an endpoint that does not switch answers as usual. Its connection and

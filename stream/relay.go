@@ -40,7 +40,7 @@ type RelayOptions struct {
 	Pipes *Pipes // what long transfers between two *net.TCPConn go through; nil to copy always
 }
 
-// ErrIdle says that a relay ended because nothing moved for its idle time.
+// ErrIdle is EndIdle as an error, for whoever has to report one, as tunnels have. No relay returns it.
 var ErrIdle = errors.New("no byte in either direction for the idle time")
 
 // Side names one of the two connections of a relay.
