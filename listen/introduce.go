@@ -115,7 +115,7 @@ func (c *Conn) takeHeader(plain *net.TCPConn, trusted bool) (*stream.ProxyHeader
 		err := p.Look(raw, func(b []byte) int {
 			_, need, err := stream.ParseProxyHeader(b)
 			if errors.Is(err, stream.ErrMoreNeeded) && len(b) < signatureBytes {
-				return need
+				return min(need, signatureBytes)
 			}
 			if errors.Is(err, stream.ErrNotProxyHeader) {
 				return 0

@@ -270,10 +270,12 @@ func TestProxyHeaderBeforeTLS(t *testing.T) {
 	}
 }
 
-// Who waits for the first byte of a client is idle: a drain, and the need for room, end it.
+// Who waits for the first byte of a client is idle: a drain, and the need for room, end it. That is no time-out of the client's.
 func TestProxyWaitIsIdle(t *testing.T) {
+	m := proxyCounters()
 	l := start(t, &Options{
 		Protocols: Protocols{HTTP1: &told{}}, Proxy: ProxyOptions{Mode: ProxyOptional, Trusted: loopback, Wait: patience, Linger: time.Millisecond}, HandshakeTimeout: patience, MaxConnections: 1,
+		Metrics: m,
 	})
 	waiting := func() *client {
 		c := connect(t, l)
@@ -297,6 +299,9 @@ func TestProxyWaitIsIdle(t *testing.T) {
 	third.wantEnd()
 	if n := await(t, "the drain", cut); n != 0 {
 		t.Errorf("%d connections were cut", n)
+	}
+	if got := counted(m); got != "" {
+		t.Errorf("counted %q, want nothing", got)
 	}
 }
 

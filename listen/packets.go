@@ -24,7 +24,7 @@ func OpenPackets(name, address string) (*PacketSocket, error) {
 	var lc net.ListenConfig
 	pc, err := lc.ListenPacket(context.Background(), key.family(), key.Address)
 	if err != nil {
-		return nil, fmt.Errorf("listener %q: cannot listen on %s: %w", name, address, explain(err, key.Address))
+		return nil, fmt.Errorf("listener %q: cannot listen on %s: %w", name, address, explain(err, key))
 	}
 	conn, ok := pc.(*net.UDPConn)
 	if !ok {

@@ -73,6 +73,7 @@ func (p *Stream) ServeConn(c *Conn) {
 		Conn:     c.NetConn(),
 		Upstream: upstream.Caller{Client: c.Remote(), Server: c.Local(), TLVs: c.proxyTLVs()},
 		Shard:    c.Shard(),
+		By:       c.by,
 	}
 	if c.secured != nil {
 		in.ServerName, in.ALPN = c.secured.ServerName, c.secured.Protocol

@@ -69,14 +69,14 @@ func Open(name, address string) (*Socket, error) {
 	lc.SetMultipathTCP(false) // each accept would cost more, for clients that hardly exist
 	ln, err := lc.Listen(context.Background(), key.family(), key.Address)
 	if err != nil {
-		return nil, fmt.Errorf("listener %q: cannot listen on %s: %w", name, address, explain(err, key.Address))
+		return nil, fmt.Errorf("listener %q: cannot listen on %s: %w", name, address, explain(err, key))
 	}
 	return &Socket{key: key, ln: ln}, nil
 }
 
 // explain adds to a bind error what its reader can do.
-func explain(err error, address string) error {
-	_, port, _ := net.SplitHostPort(address)
+func explain(err error, key Key) error {
+	_, port, _ := net.SplitHostPort(key.Address)
 	reason := err
 	var sys syscall.Errno
 	if errors.As(err, &sys) {
@@ -84,7 +84,7 @@ func explain(err error, address string) error {
 	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w; another listener or program has the port: end it (`%s` shows it) or choose another port", reason, fmt.Sprintf(showHolder, port))
+		return fmt.Errorf("%w; another listener or program has the port: end it (`%s` shows it) or choose another port", reason, showHolder(key.Network, port))
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return fmt.Errorf("%w; ports below 1024 are for root: choose a higher one%s", reason, orPrivilege)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -8,8 +8,10 @@ import (
 // keepAlive is left out of what Go does at each accept: see inherited. Read-only.
 var keepAlive = net.KeepAliveConfig{}
 
-// showHolder is the command that shows who has a port.
-const showHolder = "ss -ltnp 'sport = :%s'"
+// showHolder returns the command that shows who has a port.
+func showHolder(network, port string) string {
+	return "ss -l" + network[:1] + "np 'sport = :" + port + "'"
+}
 
 // orPrivilege is the other way to a low port.
 const orPrivilege = ", or give the program CAP_NET_BIND_SERVICE (`setcap cap_net_bind_service=+ep`)"

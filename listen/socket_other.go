@@ -12,8 +12,13 @@ import (
 // another minute. Read-only.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
 
-// showHolder is the command that shows who has a port.
-const showHolder = "lsof -nP -iTCP:%s -sTCP:LISTEN"
+// showHolder returns the command that shows who has a port.
+func showHolder(network, port string) string {
+	if network == "udp" {
+		return "lsof -nP -iUDP:" + port
+	}
+	return "lsof -nP -iTCP:" + port + " -sTCP:LISTEN"
+}
 
 // orPrivilege is the other way to a low port.
 const orPrivilege = ""

@@ -52,8 +52,9 @@ func (m *sessionMetrics) open(scope *metric.Scope, listener string) {
 type Inbound struct {
 	Conn       net.Conn // a *net.TCPConn, or a *tls.Conn whose handshake is done
 	Upstream   upstream.Caller
-	ServerName string // of the handshake, lower case; "" without one
-	ALPN       string // agreed on in the handshake
+	ServerName string    // of the handshake, lower case; "" without one
+	ALPN       string    // agreed on in the handshake
+	By         time.Time // when what comes before the bytes must be there, a ClientHello included; zero: StreamSite.Hello from now
 	Shard      metric.Shard
 }
 
@@ -221,7 +222,11 @@ func (s *session) peek() *upstream.Backend {
 	}
 	p := stream.GetPeeker()
 	defer p.Release()
-	_ = plain.SetReadDeadline(time.Now().Add(s.site.Hello))
+	by := s.in.By // a PROXY header has begun the time
+	if by.IsZero() {
+		by = time.Now().Add(s.site.Hello)
+	}
+	_ = plain.SetReadDeadline(by)
 	hello, err := p.PeekClientHello(raw)
 	_ = plain.SetReadDeadline(time.Time{})
 	switch {

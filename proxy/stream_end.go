@@ -21,8 +21,10 @@ func (s *session) judge() {
 	if r.First.How != stream.EndFIN && r.First.How != stream.EndNone {
 		end = r.First
 	}
-	if r.First == (stream.RelayEnd{Side: stream.SideB, How: stream.EndFIN}) && end.Side == stream.SideA && end.How == stream.EndReset {
-		return // the endpoint had said all, and the client, which needs nothing more, closed without reading to the end: TLS clients do
+	if r.First.How == stream.EndFIN && end.Side == stream.SideA && end.How == stream.EndReset {
+		// One side had said all, and then the client closed without reading to the end. TLS clients do that: the farewell of the other side
+		// meets a closed socket. Which side ended first stands in the log all the same.
+		return
 	}
 	switch end.How {
 	case stream.EndReset, stream.EndFailed:

@@ -115,6 +115,11 @@ func (b *Backend) read(x *message.Exchange, f *Flight) {
 	if b.session != nil {
 		f.own = b.session.slotOf(b.current(), x)
 	}
+	if x.Bindings.Any() {
+		if slot := b.current().boundTo(x.Bindings); slot >= 0 {
+			f.own = slot
+		}
+	}
 	if b.options.Key != nil {
 		if key, ok := b.options.Key.Append(x.Scratch(), x); ok {
 			f.query.Hash, f.query.Keyed = balance.Hash(key), true
@@ -157,6 +162,20 @@ func (b *Backend) pick(c *choice, f *Flight, last int) int {
 		}
 	}
 	return slot
+}
+
+// boundTo returns the slot of the endpoint at which the client's connection is logged in (NTLM, Negotiate), or -1: anywhere else it would have to log in
+// anew.
+func (c *choice) boundTo(bindings *message.Bindings) int {
+	for slot, ep := range c.slots {
+		if ep == nil {
+			continue
+		}
+		if t, ok := ep.transport.Load().Transport.(interface{ Bound(*message.Bindings) bool }); ok && t.Bound(bindings) {
+			return slot
+		}
+	}
+	return -1
 }
 
 // keeps reports whether the endpoint of a slot still serves the clients whose session is there: one that is drained does.

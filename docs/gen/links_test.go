@@ -48,7 +48,7 @@ func TestLinks(t *testing.T) {
 			}
 		}
 		switch filepath.Base(path) {
-		case "architecture.md", "life-of-a-request.md":
+		case "architecture.md", "life-of-a-request.md", "life-of-a-connection.md":
 			for _, m := range inCode.FindAllStringSubmatch(string(text), -1) {
 				files++
 				if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(m[1]))); err != nil {

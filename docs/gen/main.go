@@ -107,7 +107,7 @@ is. The word is the same in four places:
 |---|---|
 | answer | the field ` + "`Sluice-Reason`" + ` and the member ` + "`reason`" + ` of the problem (RFC 9457) in the body, where an answer can still be given |
 | access log | ` + "`reason`" + `, with ` + "`side`" + ` (client, upstream, internal), ` + "`stage`" + ` (read, route, connect, send, wait, receive, write) and ` + "`error`" + `, the cause in detail |
-| metrics | ` + "`sluice_failures_total{route,reason}`" + `; for a try at an endpoint ` + "`sluice_endpoint_failures_total{backend,endpoint,reason}`" + ` |
+| metrics | ` + "`sluice_failures_total{route,reason}`" + `; for a try at an endpoint ` + "`sluice_endpoint_failures_total{backend,endpoint,reason}`" + `; for what is passed on unread ` + "`sluice_sessions_total{listener,reason}`" + `, where ` + "`none`" + ` is the ordinary end |
 | code | ` + "`message.Reason`" + `; word, status and texts stand in one table, ` + "`message/reason.go`" + ` |
 
 The status is that of an answer which had not begun. Once its head is out, the connection is ended instead, and the reason stands in log and metrics only. Status 499
@@ -123,6 +123,8 @@ const outro = `
 |---|---|---|
 | ` + "`status_500` `status_502` `status_503` `status_504`" + ` | ` + "`sluice_endpoint_failures_total`" + ` | the endpoint answered with this status: a failure for its ejection, not for the client, who gets the answer |
 | ` + "`too_many_connections` `too_many_from_source` `accept_failed`" + ` | ` + "`sluice_connections_refused_total`" + ` | a connection that was reset before it could bring a request |
+| ` + "`proxy_header_untrusted` `proxy_header_missing` `proxy_header_invalid`" + ` | the same | a connection that was reset because of its PROXY header: of an address that is not one of ` + "`trusted_proxies`" + `, none although it is required, or malformed |
+| ` + "`proxy_header_timeout`" + ` | the same | a connection that was closed because its first bytes, or the rest of its PROXY header, did not come in time |
 | a reason above | ` + "`sluice_strictness_total{listener,rule}`" + ` | a request that would have been refused for it, and was let through by ` + "`strict: warn`" + ` |
 `
 
