@@ -127,7 +127,7 @@ var docs = map[string]string{
 	"config.Listener.Upgrade":          "Lists the protocols that a client may change to by `Upgrade`; the field is dropped for any other.",
 	"config.ListenerTimeouts":          "The bounds on how long a client's connection may wait.",
 	"config.ListenerTimeouts.Body":     "Bounds the time without a byte of a request body that is not complete.",
-	"config.ListenerTimeouts.Header":   "Bounds the time from the first byte of a request to the end of its header; from the first byte of a PROXY protocol header to the end of the TLS handshake behind it, if there is one; and the ClientHello that a `tls` listener reads the server name in.",
+	"config.ListenerTimeouts.Header":   "Bounds the time from the first byte of a request to the end of its header. It also bounds, as a whole, a PROXY protocol header with what stands behind it: the TLS handshake, or the ClientHello that a `tls` listener reads the server name in.",
 	"config.ListenerTimeouts.Idle":     "Bounds the time between two requests of a connection. With `proxy_protocol: optional` it also bounds the wait for the first bytes, if it is more than `header`; `tcp` and `tls` listeners know it only there.",
 	"config.ListenerTimeouts.Write":    "Bounds the time without progress of an answer that the client does not read.",
 	"config.Match":                     "Says which requests a route is for. All parts must fit.",

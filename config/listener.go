@@ -104,8 +104,8 @@ type Certificate struct {
 
 // ListenerTimeouts are the bounds on how long a client's connection may wait.
 type ListenerTimeouts struct {
-	// Header bounds the time from the first byte of a request to the end of its header; from the first byte of a PROXY protocol header to the end
-	// of the TLS handshake behind it, if there is one; and the ClientHello that a `tls` listener reads the server name in.
+	// Header bounds the time from the first byte of a request to the end of its header. It also bounds, as a whole, a PROXY protocol header with what
+	// stands behind it: the TLS handshake, or the ClientHello that a `tls` listener reads the server name in.
 	Header time.Duration `yaml:"header" default:"10s" min:"1ms"`
 	// Body bounds the time without a byte of a request body that is not complete.
 	Body time.Duration `yaml:"body" default:"30s" min:"1ms"`

@@ -176,9 +176,9 @@ func TestIdentity(t *testing.T) {
 	if n := g.metric(series); n != "2" || o.Conns() != 1 || len(g.endpoints.kept) != 1 {
 		t.Errorf("%s requests on %d connections, %d endpoints", n, o.Conns(), len(g.endpoints.kept))
 	}
-	if n := g.metric(`sluice_requests_total{listener="web",route="all",code="200"}`); n != "2" {
-		t.Errorf("%s requests on the route", n)
-	}
+	testnet.Eventually(t, "two requests are counted on the route", func() bool {
+		return g.metric(`sluice_requests_total{listener="web",route="all",code="200"}`) == "2"
+	})
 	if n := g.metric(`sluice_endpoint_requests_total{backend="app",endpoint="` + p.Addr + `"}`); n != "" {
 		t.Errorf("the series of an endpoint that is gone says %s", n)
 	}

@@ -164,7 +164,7 @@ func (l *live) drain(ctx context.Context, delay time.Duration) (cut int) {
 	cut = l.listener.Drain(last, delay)
 	if !stop() {
 		<-over
-		cut += sessions
+		cut = max(cut, sessions) // the listener has seen those that were still on their way out
 	}
 	l.stream.Close()
 	return cut
@@ -183,6 +183,7 @@ func countPackets(scope *metric.Scope, listener string, p *listen.Packets) {
 	count(metric.DatagramsDropped, "overflow", func(s *stream.UDPStats) uint64 { return s.Overflow })
 	scope.GaugeFunc(metric.Connections, func() int64 { s := p.Stats(); return int64(s.Sessions) }, listener)
 	scope.CounterFunc(metric.ConnectionsTotal, func() int64 { s := p.Stats(); return int64(s.Opened) }, listener)
+	scope.GaugeFunc(metric.DatagramSockets, func() int64 { s := p.Stats(); return int64(s.Parked) }, listener)
 }
 
 // countPipes shows what the transfers of a listener for tcp or tls go through.

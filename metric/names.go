@@ -19,6 +19,7 @@ const (
 	SessionDuration
 	Datagrams
 	DatagramsDropped
+	DatagramSockets
 	Pipes
 	PipesRefused
 	EndpointRequests
@@ -29,6 +30,8 @@ const (
 	HealthChecks
 	UpstreamConnections
 	UpstreamConnectionsIdle
+	UpstreamConnectionsBound
+	UpstreamConnectionsUnusable
 	Retries
 	RetryBudgetExhausted
 	Hedges
@@ -117,6 +120,7 @@ var table = [numFamilies]row{
 	Datagrams:        {name: "sluice_datagrams_total", kind: counter, labels: []string{"listener", "direction"}, help: "Datagrams received from clients and sent to them."},
 	Pipes:            {name: "sluice_splice_pipes", kind: gauge, labels: []string{"listener"}, help: "Pipes of the kernel that connections of layer 4 go through now, or that are kept for them."},
 	PipesRefused:     {name: "sluice_splice_pipes_refused_total", kind: counter, labels: []string{"listener"}, help: "Times a transfer was copied because as many pipes as may were in use, or the system gave none."},
+	DatagramSockets:  {name: "sluice_datagram_sockets_parked", kind: gauge, labels: []string{"listener"}, help: "Sockets of UDP clients that are gone, kept for new ones now."},
 	DatagramsDropped: {name: "sluice_datagrams_dropped_total", kind: counter, labels: []string{"listener", "reason"}, limit: 20_000, help: "Datagrams that were not passed on, by reason."},
 	EndpointRequests: {name: "sluice_endpoint_requests_total", kind: counter, labels: []string{"backend", "endpoint"}, help: "Attempts sent to an endpoint."},
 	EndpointFailures: {name: "sluice_endpoint_failures_total", kind: counter, labels: []string{"backend", "endpoint", "reason"}, limit: 50_000,
@@ -125,6 +129,10 @@ var table = [numFamilies]row{
 	EndpointHealthy:   {name: "sluice_endpoint_healthy", kind: gauge, labels: []string{"backend", "endpoint"}, help: "1 if an endpoint may be picked, 0 if a health check or an ejection keeps it out."},
 	EndpointEjections: {name: "sluice_endpoint_ejections_total", kind: counter, labels: []string{"backend", "endpoint"}, help: "Times an endpoint was ejected because of its failures."},
 	HealthChecks:      {name: "sluice_health_checks_total", kind: counter, labels: []string{"backend", "endpoint", "result"}, limit: 20_000, help: "Active health checks, by result."},
+	UpstreamConnectionsBound: {name: "sluice_upstream_connections_bound", kind: gauge, labels: []string{"backend", "endpoint"},
+		help: "Unused connections to an endpoint kept now for one client each, because of a PROXY header or a login."},
+	UpstreamConnectionsUnusable: {name: "sluice_upstream_connections_unusable_total", kind: counter, labels: []string{"backend", "endpoint", "reason"}, limit: 50_000,
+		help: "Unused connections that did not serve: stale (found closed), raced (closed while a request was on its way), spared (not trusted with a request that must not be repeated), or evicted (kept for one client, closed because there were too many)."},
 	UpstreamConnections: {name: "sluice_upstream_connections_total", kind: counter, labels: []string{"backend", "endpoint", "state"}, limit: 20_000,
 		help: "Connections used for attempts, by whether they were new or reused."},
 	UpstreamConnectionsIdle: {name: "sluice_upstream_connections_idle", kind: gauge, labels: []string{"backend", "endpoint"}, help: "Connections to an endpoint kept for reuse now."},

@@ -43,6 +43,7 @@ type Endpoint struct {
 	mu       sync.Mutex
 	record   checkRecord // guarded by mu
 	watchers []*Backend  // generations that are live; guarded by mu
+	retired  retired
 }
 
 // boundTransport is a transport with the settings that it was made with.
@@ -114,7 +115,7 @@ func (ep *Endpoint) adopt(o TransportOptions) {
 		return
 	}
 	if t, err := bind(o); err == nil {
-		ep.transport.Swap(t).Close()
+		ep.replace(t)
 	}
 }
 
@@ -273,12 +274,7 @@ func (m *endpointMetrics) open(reg *metric.Registry, ep *Endpoint) {
 	m.passed = m.scope.Counter(metric.HealthChecks, ep.backend, ep.address, "passed")
 	m.failed = m.scope.Counter(metric.HealthChecks, ep.backend, ep.address, "failed")
 	m.scope.GaugeFunc(metric.EndpointInFlight, ep.load.InFlight, ep.backend, ep.address)
-	m.scope.GaugeFunc(metric.UpstreamConnectionsIdle, func() int64 {
-		if t, ok := ep.transport.Load().Transport.(interface{ Idle() int }); ok {
-			return int64(t.Idle())
-		}
-		return 0
-	}, ep.backend, ep.address)
+	m.openPool(ep)
 	m.scope.GaugeFunc(metric.EndpointHealthy, func() int64 {
 		if ep.usable(message.Now()) {
 			return 1
