@@ -104,6 +104,7 @@ func TestCase12BadUpstreamAnswer(t *testing.T) {
 			case c.status != 502 && !strings.HasPrefix(c.body, string(r.Body)), !c.cut && c.status == 200 && string(r.Body) != c.body:
 				t.Errorf("body %q, want %q", r.Body, c.body)
 			}
+			g.Log(1) // its line comes when the exchange has ended, and with it the use of the endpoint's connection
 			other := g.Dial("web")
 			other.Send(get("/second"))
 			if r := other.Response("GET"); r.Status != 200 || string(r.Body) != "second" {
