@@ -18,6 +18,9 @@ const (
 	// relayTurn is how much a direction moves before it lets other goroutines run. Its system
 	// calls are hidden from the scheduler, and a fast sender with a fast receiver never waits.
 	relayTurn = 1 << 20
+
+	// relayYield is how much a direction must have moved since its last wait to look once more before it waits again.
+	relayYield = 64 << 10
 )
 
 // relayBuffers is a pool (read-only: what it holds has no meaning) of copy buffers.
@@ -43,6 +46,7 @@ type transfer struct {
 	wake     int   // bytes since the last wait
 	streak   int   // bytes in wakes that were not small, one after the other
 	turn     int   // bytes since others were let run
+	yielded  bool  // others were let run since the last byte
 
 	// The methods that the descriptors call, bound once; err is the result of those of a copy.
 	onReadable, onWritable func(fd uintptr) bool
@@ -98,6 +102,8 @@ func (d *direction) readable(from uintptr) bool {
 	for !d.s.cut.Load() && !d.ended.Load() {
 		n, again, err := d.take(from)
 		switch {
+		case again && d.yield():
+			continue
 		case again:
 			d.rested()
 			return false
@@ -205,6 +211,7 @@ func (d *direction) judge(n int, err error) progress {
 func (d *direction) moving(n int) {
 	d.wake += n
 	d.streak += n
+	d.yielded = false
 	if d.streak > spliceAfter && !d.splicing && !d.noSplice && d.s.o.Pipes != nil {
 		d.splicing = true
 		d.release()
@@ -215,12 +222,23 @@ func (d *direction) moving(n int) {
 	}
 }
 
+// yield lets the other goroutines run before a direction that moves much waits, and reports whether it did: more bytes have often come by then. To be woken
+// costs more than to look once more, and every wake moves more.
+func (d *direction) yield() bool {
+	if !d.splicing || d.wake < relayYield || d.yielded {
+		return false
+	}
+	d.yielded = true
+	runtime.Gosched()
+	return true
+}
+
 // rested is called before the direction waits for bytes.
 func (d *direction) rested() {
 	if d.wake < spliceWake {
 		d.streak, d.splicing = 0, false
 	}
-	d.wake, d.turn = 0, 0
+	d.wake, d.turn, d.yielded = 0, 0, false
 	d.release()
 }
 
