@@ -19,7 +19,7 @@ func socket(t testing.TB, address string) *net.UDPConn {
 	t.Helper()
 	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
 	if err != nil {
-		t.Skipf("this machine has no %s: %v", address, err)
+		testnet.LacksAddress(t, address, err)
 	}
 	_ = c.SetDeadline(time.Now().Add(testnet.Patience))
 	t.Cleanup(func() { _ = c.Close() })
@@ -274,7 +274,7 @@ func TestHashByClient(t *testing.T) {
 		from := func(ip string) string {
 			nc, err := (&net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(netip.MustParseAddrPort(ip + ":0"))}).Dial("udp", g.addr)
 			if err != nil {
-				t.Skipf("this machine has no %s: %v", ip, err)
+				testnet.LacksAddress(t, ip+":0", err)
 			}
 			defer nc.Close()
 			_ = nc.SetDeadline(time.Now().Add(testnet.Patience))

@@ -22,7 +22,7 @@ func udpSocketOn(t testing.TB, network, address string) *net.UDPConn {
 	}
 	c, err := net.ListenUDP(network, a)
 	if err != nil {
-		t.Skipf("this machine has no %s: %v", address, err)
+		testnet.LacksAddress(t, address, err)
 	}
 	_ = c.SetDeadline(time.Now().Add(testnet.Patience))
 	t.Cleanup(func() { _ = c.Close() })

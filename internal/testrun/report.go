@@ -112,7 +112,7 @@ func parentOf(test string) (string, bool) {
 	return test[:i], true
 }
 
-// endTest counts a test and prints what it said when it failed. A test with subtests counts by those, unless it failed on its own account.
+// endTest counts a test and prints what it said when it failed or was skipped. A test with subtests counts by those, unless it failed on its own account.
 func (r *report) endTest(p *pkgRun, e event) {
 	output := p.output[e.Test]
 	delete(p.output, e.Test)
@@ -130,7 +130,10 @@ func (r *report) endTest(p *pkgRun, e event) {
 	case e.Action == "pass":
 		p.counts.passed++
 	default:
+		// Which tests are left out must be seen, and why: a count alone hides a machine that lacks what half of them need.
 		p.counts.skipped++
+		fmt.Fprintf(r.out, "SKIP %s %s\n", e.Package, e.Test)
+		r.out.Write(readable(output))
 	}
 }
 
@@ -138,7 +141,7 @@ func (r *report) endTest(p *pkgRun, e event) {
 func readable(output []byte) []byte {
 	var kept []byte
 	for line := range bytes.Lines(output) {
-		if text := bytes.TrimSpace(line); bytes.HasPrefix(text, []byte("=== ")) || bytes.HasPrefix(text, []byte("--- FAIL")) || bytes.HasPrefix(text, []byte("fuzz: elapsed")) {
+		if text := bytes.TrimSpace(line); bytes.HasPrefix(text, []byte("=== ")) || bytes.HasPrefix(text, []byte("--- FAIL")) || bytes.HasPrefix(text, []byte("--- SKIP")) || bytes.HasPrefix(text, []byte("fuzz: elapsed")) {
 			continue
 		}
 		kept = append(kept, line...)

@@ -35,10 +35,14 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"p","Test":"TestA","Output":"chatter\n"}
 {"Action":"pass","Package":"p","Test":"TestA"}
 {"Action":"run","Package":"p","Test":"TestB"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:3: there is no such program\n"}
+{"Action":"output","Package":"p","Test":"TestB","Output":"--- SKIP: TestB (0.00s)\n"}
 {"Action":"skip","Package":"p","Test":"TestB"}
 {"Action":"pass","Package":"p","Elapsed":0.5}
 `,
-			want: counts{passed: 1, skipped: 1}, says: []string{"ok   p (0.5s, 1 passed, 0 failed, 1 skipped)"}, not: []string{"chatter", "FAIL"},
+			want: counts{passed: 1, skipped: 1},
+			says: []string{"SKIP p TestB\n    b_test.go:3: there is no such program\n", "ok   p (0.5s, 1 passed, 0 failed, 1 skipped)"},
+			not:  []string{"chatter", "FAIL", "---"},
 		},
 		{
 			name: "a failure is printed with what the test said",
