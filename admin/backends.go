@@ -33,6 +33,32 @@ type backend struct {
 	BodyBytes     int64      `json:"body_bytes"`
 	BodiesDropped uint64     `json:"bodies_dropped"`
 	Endpoints     []endpoint `json:"endpoints"`
+	Lookups       []lookup   `json:"lookups,omitempty"`
+}
+
+// lookup is the JSON of a name under which endpoints are looked up.
+type lookup struct {
+	Name       string     `json:"name"`
+	Known      bool       `json:"known"`
+	Stale      bool       `json:"stale"`
+	Endpoints  int        `json:"endpoints"`
+	LastAnswer *time.Time `json:"last_answer"`
+	NextLookup time.Time  `json:"next_lookup"`
+	TTL        float64    `json:"ttl_ms"`
+	Failures   int        `json:"failures"`
+	LastError  string     `json:"last_error,omitempty"`
+}
+
+func lookupOf(s *upstream.SourceStatus) lookup {
+	out := lookup{
+		Name: s.Name, Known: s.Known, Stale: s.Stale, Endpoints: s.Endpoints, NextLookup: s.NextLookup.UTC(),
+		TTL: milliseconds(s.TTL), Failures: s.Failures, LastError: s.LastError,
+	}
+	if !s.LastAnswer.IsZero() {
+		at := s.LastAnswer.UTC()
+		out.LastAnswer = &at
+	}
+	return out
 }
 
 // endpoint is the JSON of an endpoint. Times are in milliseconds.
@@ -95,6 +121,9 @@ func backendOf(b *upstream.Status) backend {
 	}
 	for i := range b.Endpoints {
 		out.Endpoints = append(out.Endpoints, endpointOf(&b.Endpoints[i]))
+	}
+	for i := range b.Sources {
+		out.Lookups = append(out.Lookups, lookupOf(&b.Sources[i]))
 	}
 	return out
 }

@@ -67,13 +67,21 @@ var familyTypes = [2]uint16{dns.TypeA, dns.TypeAAAA}
 
 // readAnswer takes what answers q out of a message as it came from the network. The error is errForeign if the message is none to a query of this
 // id and question; any other error means that the server answers nonsense.
-func readAnswer(message []byte, q question, id uint16) (*answer, error) {
+//
+// A panic over a message, which would be a mistake of the program or its library, counts as nonsense too: nobody who can send a datagram may end the
+// program.
+func readAnswer(message []byte, q question, id uint16) (a *answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, err = nil, fmt.Errorf("reading the answer panicked: %v", p)
+		}
+	}()
 	var m dns.Msg
 	broken := m.Unpack(message)
 	if err := belongs(&m, message, q, id, broken); err != nil {
 		return nil, err
 	}
-	a := &answer{rcode: m.Rcode, truncated: m.Truncated}
+	a = &answer{rcode: m.Rcode, truncated: m.Truncated}
 	switch {
 	case a.truncated:
 		return a, nil // it may well end in the middle of a record

@@ -154,6 +154,9 @@ func (w *Watcher) Close() {
 	<-w.done
 }
 
+// Target returns what is looked up.
+func (w *Watcher) Target() Target { return w.target }
+
 // run is the watcher's goroutine.
 func (w *Watcher) run(ctx context.Context) {
 	defer close(w.done)

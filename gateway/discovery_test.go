@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"slices"
@@ -66,6 +67,37 @@ func TestDiscovery(t *testing.T) {
 	if v := g.metric(fmt.Sprintf(`sluice_discovery_endpoints{name="_http._tcp.app.test@%s"}`, n.addr)); v != "1" {
 		t.Errorf("the metric says %q endpoints", v)
 	}
+}
+
+// TestLookupsAreShown: an operator sees how old the answer is that is in use, and what is wrong with the last one.
+func TestLookupsAreShown(t *testing.T) {
+	a := named(t, "a")
+	n := newNameserver(t, "127.0.0.1:0")
+	n.service("one=" + a.Addr)
+	g := start(t, discovered(n.addr, ""))
+	g.wait()
+	type lookup struct {
+		Name       string     `json:"name"`
+		Known      bool       `json:"known"`
+		Stale      bool       `json:"stale"`
+		Endpoints  int        `json:"endpoints"`
+		LastAnswer *time.Time `json:"last_answer"`
+		LastError  string     `json:"last_error"`
+	}
+	shown := func() lookup {
+		var b struct {
+			Lookups []lookup `json:"lookups"`
+		}
+		if _, body := fetch(t, "http://"+g.AdminAddr().String()+"/backends/app"); json.Unmarshal([]byte(body), &b) != nil || len(b.Lookups) != 1 {
+			t.Fatalf("%s", body)
+		}
+		return b.Lookups[0]
+	}
+	if l := shown(); l.Name != "_http._tcp.app.test@"+n.addr || !l.Known || l.Stale || l.Endpoints != 1 || l.LastAnswer == nil || l.LastError != "" {
+		t.Errorf("%+v", l)
+	}
+	n.answers(func(*dns.Msg, *dns.Msg) []byte { return []byte("nonsense") })
+	testnet.Eventually(t, "the answer is shown as stale", func() bool { l := shown(); return l.Stale && l.LastError != "" && l.Endpoints == 1 })
 }
 
 // TestDiscoveryByName: addresses of a name, with the port of the file, beside an endpoint of the file.

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -115,7 +116,7 @@ func (b *Backend) watchOver(ctx context.Context, ep *Endpoint, wait time.Duratio
 		case <-timer.C:
 		}
 		limited, cancel := context.WithTimeout(ctx, o.Timeout)
-		err := b.check.Run(limited, &Target{ep.address, ep.transport.Load().tls})
+		err := checkSafely(limited, b.check, &Target{ep.address, ep.transport.Load().tls})
 		cancel()
 		if ctx.Err() != nil {
 			return // cut by the end of the backend: the result says nothing
@@ -135,6 +136,16 @@ func (b *Backend) watchOver(ctx context.Context, ep *Endpoint, wait time.Duratio
 		}
 		timer.Reset(jittered(interval, o.Jitter))
 	}
+}
+
+// checkSafely runs a check. A panic over an answer, which would be a mistake of this program, fails the check and ends nothing.
+func checkSafely(ctx context.Context, c Check, t *Target) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the check panicked, which is a bug in this program: %v", p)
+		}
+	}()
+	return c.Run(ctx, t)
 }
 
 // settledUp reports whether the endpoint is up and its last check has passed.

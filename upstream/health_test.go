@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -389,4 +390,23 @@ func TestEndpointCloseAndSweep(t *testing.T) {
 	if tr.swept.Load() != 1 || tr.closed.Load() != 1 || ep.Address() != "127.0.0.1:9000" {
 		t.Errorf("swept %d and closed %d times, address %s", tr.swept.Load(), tr.closed.Load(), ep.Address())
 	}
+}
+
+// breaking is a check with a bug.
+type breaking struct{}
+
+func (breaking) Run(context.Context, *Target) error { panic("index out of range") }
+
+// TestCheckThatPanics: a bug in a check is a failed check, and the program goes on.
+func TestCheckThatPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := checkedGroup(t, 2, nil)
+		g.check = breaking{}
+		g.Start()
+		<-g.Ready()
+		if s := g.Snapshot().Endpoints[0]; s.Healthy || !strings.Contains(s.CheckFault, "panicked") {
+			t.Errorf("%+v", s)
+		}
+		g.Close()
+	})
 }

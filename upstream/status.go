@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-gateway/sluice/discovery"
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -17,6 +18,7 @@ type Status struct {
 	InFlight  int64
 	Waiting   int // requests in the queue
 	Endpoints []EndpointStatus
+	Sources   []SourceStatus // of endpoints that are looked up
 
 	Retries       uint64 // tries besides the first, without replays
 	RetriesSaved  uint64 // of these, those that brought an answer
@@ -24,6 +26,12 @@ type Status struct {
 	Replays       uint64 // on a new connection, after an idle one had been closed
 	BodyBytes     int64  // of request bodies kept for retries now
 	BodiesDropped uint64 // request bodies not kept because there were too many
+}
+
+// SourceStatus is what is known of a name under which endpoints are looked up.
+type SourceStatus struct {
+	Name string // as the discovery's reports have it
+	discovery.Status
 }
 
 // EndpointStatus is an endpoint as it stands at one moment.
@@ -62,6 +70,14 @@ func (b *Backend) Snapshot() Status {
 	s.Retries = s.RetriesSaved + b.metrics.lost.Value()
 	if b.queue != nil {
 		s.Waiting = int(b.queue.waiting.Load())
+	}
+	for i := range b.options.Endpoints {
+		if w, ok := b.options.Endpoints[i].Source.(interface {
+			Status() discovery.Status
+			Target() discovery.Target
+		}); ok {
+			s.Sources = append(s.Sources, SourceStatus{w.Target().String(), w.Status()})
+		}
 	}
 	b.mu.Lock()
 	roster := slices.Clone(b.roster)

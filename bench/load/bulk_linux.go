@@ -81,23 +81,7 @@ func (c *bulkClient) close() {
 
 func (c *bulkClient) loop(ctx context.Context) error {
 	c.start = time.Now()
-	for {
-		now := c.now()
-		over, sweep, err := c.step(ctx, now)
-		if over || err != nil {
-			return err
-		}
-		if sweep {
-			c.sweep(now)
-		}
-		n, err := epollWait(c.epoll, c.events[:], c.sweepAt-c.now())
-		if err != nil {
-			return fmt.Errorf("load: epoll_wait: %w", err)
-		}
-		for _, event := range c.events[:n] {
-			c.handle(int(event.Fd))
-		}
-	}
+	return c.frame.loop(ctx, c.epoll, c.events[:], c)
 }
 
 // sweep ends transfers that have stopped, and begins those whose pause is over.

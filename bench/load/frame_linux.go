@@ -2,7 +2,10 @@ package load
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // frame is the life of a client's measured window: warm-up, measuring, end. The client calls step once in each turn of its loop.
@@ -48,4 +51,31 @@ func (f *frame) step(ctx context.Context, now time.Duration) (over, sweep bool, 
 		f.end()
 	}
 	return f.ended, sweep, nil
+}
+
+// driven is a load that keeps a fixed amount of work under way, driven by events of its sockets.
+type driven interface {
+	handle(fd int)           // what a socket is ready for
+	sweep(now time.Duration) // gives up what has waited too long
+}
+
+// loop runs c on the sockets of an epoll set until the window is over.
+func (f *frame) loop(ctx context.Context, epoll int, events []unix.EpollEvent, c driven) error {
+	for {
+		now := f.now()
+		over, sweep, err := f.step(ctx, now)
+		if over || err != nil {
+			return err
+		}
+		if sweep {
+			c.sweep(now)
+		}
+		n, err := epollWait(epoll, events, f.sweepAt-f.now())
+		if err != nil {
+			return fmt.Errorf("load: epoll_wait: %w", err)
+		}
+		for _, event := range events[:n] {
+			c.handle(int(event.Fd))
+		}
+	}
 }

@@ -105,23 +105,7 @@ func (c *packetClient) loop(ctx context.Context) error {
 		}
 		c.send(i, 0)
 	}
-	for {
-		now := c.now()
-		over, sweep, err := c.step(ctx, now)
-		if over || err != nil {
-			return err
-		}
-		if sweep {
-			c.sweep(now)
-		}
-		n, err := epollWait(c.epoll, c.events[:], c.sweepAt-c.now())
-		if err != nil {
-			return fmt.Errorf("load: epoll_wait: %w", err)
-		}
-		for _, event := range c.events[:n] {
-			c.handle(int(event.Fd))
-		}
-	}
+	return c.frame.loop(ctx, c.epoll, c.events[:], c)
 }
 
 // sweep gives up what has waited too long, and sends the next datagrams in its place.
