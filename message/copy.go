@@ -5,7 +5,7 @@ package message
 //
 // The copy has no body, and length 0: a body is pulled once. Whoever wants one in the copy sets both. It has no Interim and no Bindings either,
 // so that what becomes of it reaches neither the client nor what is kept for the client's connection; and no Captures, because the route is
-// chosen.
+// chosen. Who calls goes with it.
 //
 // Only src is read, so that another goroutine may read it at the same time.
 func CopyRequest(dst, src *Exchange) {
@@ -23,6 +23,7 @@ func CopyRequest(dst, src *Exchange) {
 	to.WantsTrailers, to.Trailers = from.WantsTrailers, from.Trailers
 	to.Upgrade = dst.copied(from.Upgrade)
 	dst.Client = src.Client
+	dst.Identity, dst.Version = src.Identity, src.Version
 	dst.ID = dst.copied(src.ID)
 	dst.Deadline = src.Deadline
 	dst.Times.Start, dst.Times.Read, dst.Times.Routed = src.Times.Start, src.Times.Read, src.Times.Routed

@@ -68,14 +68,14 @@ func TestCopyRequest(t *testing.T) {
 	if got.Header.Len() != 2 {
 		t.Errorf("%d fields", got.Header.Len())
 	}
-	if c.Client != want.Client || c.Deadline != 77 || c.Times != (Times{Start: 1, Read: 2, Routed: 3}) {
+	if !reflect.DeepEqual(c.Client, want.Client) || c.Deadline != 77 || c.Times != (Times{Start: 1, Read: 2, Routed: 3}) {
 		t.Errorf("client %+v, deadline %d, times %+v", c.Client, c.Deadline, c.Times)
 	}
 	// What is the original's alone.
 	if _, err := got.Body.Next(); err == nil || got.Length != 0 || got.Pumping || got.Trailer.Len() != 0 {
 		t.Errorf("the copy has a body, or trailers: %+v", got)
 	}
-	if c.Interim != nil || c.Bindings != nil || len(c.Captures) != 0 || c.Outcome != (Outcome{}) {
+	if c.Interim != nil || c.Bindings != nil || len(c.Captures) != 0 || !reflect.DeepEqual(c.Outcome, Outcome{}) {
 		t.Errorf("the copy has what is the original's alone: %+v", c)
 	}
 }

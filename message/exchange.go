@@ -1,6 +1,7 @@
 package message
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"slices"
 	"time"
@@ -99,6 +100,9 @@ type Client struct {
 	Addr    netip.Addr     // client.ip: rightmost address that is not a trusted proxy
 	Trusted bool           // the peer is one of the listener's trusted proxies
 	Server  string         // SNI of the TLS connection, lower case; "" without TLS
+	// Certificates are what the client has shown in its TLS handshake, its own first. That it has the key is certain, and nothing else is: who
+	// trusts them has to verify the chain.
+	Certificates []*x509.Certificate
 }
 
 // Times are the moments of an exchange in nanoseconds of Now; 0 means that it never came to that.
@@ -124,6 +128,11 @@ type Outcome struct {
 	Side   Side
 	Stage  Stage
 	Err    error // cause for the log; never shown to a client
+
+	// Status answers in place of that of Reason, unless it is 0; Members and Fields are what the problem tells besides. See Failure.
+	Status  int
+	Members []byte
+	Fields  []FieldValue
 
 	Warning Reason // what an enforcing listener would have refused the request for
 
@@ -151,6 +160,15 @@ type Exchange struct {
 	Outcome  Outcome
 	Captures []Capture
 
+	// Identity is who calls, as far as policies have found out; nil for nobody. It is immutable and may be shared by exchanges.
+	Identity *Identity
+	// Version is the version of the route's API that the request means, "" where the route has none.
+	Version string
+	// Steps are the parts of a composition, by their place in the configuration; those that have not ended are zero. Item is the JSON text of
+	// the element that a step is being made for.
+	Steps []Step
+	Item  []byte
+
 	ID       []byte // request id, made by the proxy or taken over from a trusted peer
 	Deadline int64  // moment of Now at which the whole exchange must have ended, 0 if none
 
@@ -159,6 +177,8 @@ type Exchange struct {
 	// Bindings belong to the connection that the request came over; nil where requests have none to
 	// themselves, as with HTTP/2 or in a copy of an exchange.
 	Bindings *Bindings
+
+	notes []note // of policies
 
 	// Fixed is the body of answers that the proxy makes itself.
 	Fixed Bytes
@@ -180,6 +200,15 @@ func (x *Exchange) Reset() {
 		clear(x.Captures)
 	}
 	x.Captures = x.Captures[:0]
+	x.Identity, x.Version = nil, ""
+	if len(x.Steps) > 0 {
+		clear(x.Steps)
+	}
+	x.Steps, x.Item = x.Steps[:0], nil
+	if len(x.notes) > 0 {
+		clear(x.notes)
+		x.notes = x.notes[:0]
+	}
 	x.ID = nil
 	x.Deadline = 0
 	x.Interim, x.Bindings = nil, nil
@@ -260,6 +289,31 @@ func (x *Exchange) RawCapture(name string) []byte {
 	return nil
 }
 
+// note is what somebody remembers of an exchange.
+type note struct{ owner, value any }
+
+// Note returns what owner remembers of the exchange, or nil. Owners are compared, so they are pointers.
+func (x *Exchange) Note(owner any) any {
+	for i := range x.notes {
+		if x.notes[i].owner == owner {
+			return x.notes[i].value
+		}
+	}
+	return nil
+}
+
+// SetNote makes owner remember value until Reset, in place of what it remembered. There are few owners: they are searched one by one. A value that
+// is a pointer costs no allocation.
+func (x *Exchange) SetNote(owner, value any) {
+	for i := range x.notes {
+		if x.notes[i].owner == owner {
+			x.notes[i].value = value
+			return
+		}
+	}
+	x.notes = append(x.notes, note{owner, value})
+}
+
 // Await runs f, which waits for something other than the exchange's own connections. The
 // thread of control is a goroutine, so f is simply called; the caller holds no lock.
 func (x *Exchange) Await(f func()) { f() }
@@ -269,7 +323,9 @@ func (x *Exchange) Fail(f *Failure) {
 	if x.Outcome.Reason != ReasonNone {
 		return
 	}
-	x.Outcome.Reason, x.Outcome.Side, x.Outcome.Stage, x.Outcome.Err = f.Reason, f.Side, f.Stage, f.Err
+	o := &x.Outcome
+	o.Reason, o.Side, o.Stage, o.Err = f.Reason, f.Side, f.Stage, f.Err
+	o.Status, o.Members, o.Fields = f.Status, f.Members, f.Fields
 }
 
 // Handler answers exchanges. The codec of the client's protocol calls it.

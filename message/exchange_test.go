@@ -172,3 +172,22 @@ func TestClock(t *testing.T) {
 		}
 	}
 }
+
+func TestNotes(t *testing.T) {
+	x := new(Exchange)
+	x.Reset()
+	a, b := new(int), new(int)
+	if x.Note(a) != nil {
+		t.Error("a note that nobody made")
+	}
+	x.SetNote(a, "first")
+	x.SetNote(b, b)
+	x.SetNote(a, "second")
+	if x.Note(a) != "second" || x.Note(b) != b || x.Note(new(int)) != nil {
+		t.Errorf("notes %v, %v", x.Note(a), x.Note(b))
+	}
+	x.Reset()
+	if x.Note(a) != nil || x.Note(b) != nil {
+		t.Error("notes of the exchange before")
+	}
+}

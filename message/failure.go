@@ -53,6 +53,19 @@ type Failure struct {
 	Stage  Stage
 	Retry  Retry
 	Err    error // the cause, for the log; may be nil
+
+	// Status answers the client in place of the status of Reason, unless it is 0.
+	Status int
+	// Members are further members of the problem, as JSON text that follows others: `,"errors":[…]`. Fields are further fields of its header.
+	// Both stay as they are until the exchange has ended.
+	Members []byte
+	Fields  []FieldValue
+}
+
+// FieldValue is a field to set.
+type FieldValue struct {
+	Name  Name
+	Value []byte
 }
 
 // Error implements error.
