@@ -22,6 +22,11 @@ type Config struct {
 	// State is a directory for what must outlive the program, such as the secret that session cookies are made from. It is made if it is not
 	// there.
 	State FilePath `yaml:"state"`
+	// Cache bounds what all policies `cache` keep together.
+	Cache Cache `yaml:"cache"`
+	// Store is where limits and idempotency keys are counted that have no `store` of their own. Without it each program counts for itself, in
+	// its memory.
+	Store *Store `yaml:"store"`
 	// Shutdown sets how the program ends.
 	Shutdown Shutdown `yaml:"shutdown"`
 	// Listeners are the addresses that clients connect to, by name.
@@ -31,6 +36,12 @@ type Config struct {
 	Routes []*Route `yaml:"routes"`
 	// Backends are named groups of interchangeable endpoints.
 	Backends []*Backend `yaml:"backends"`
+	// Plans are the limits that consumers share, by name. The policy `plan_limit` applies them.
+	Plans []*Plan `yaml:"plans"`
+	// Consumers are the callers that the gateway knows by name.
+	Consumers []*Consumer `yaml:"consumers"`
+	// Versions are the versions of APIs, by the name of the API, which routes belong to by `api`.
+	Versions []*API `yaml:"versions"`
 	// Policies are things done to requests and responses, by name, for use on several routes.
 	Policies []*Policy `yaml:"policies"`
 

@@ -36,7 +36,8 @@ type decoder struct {
 	expanded  int
 	// references counts `${env:…}` and `${file:…}`
 	references int
-	exhausted  bool // too much came out of aliases; reported once, and nothing more is decoded
+	exhausted  bool   // too much came out of aliases; reported once, and nothing more is decoded
+	texts      *[]Pos // places of the texts of the value that is decoded, if they are wanted
 }
 
 func newDecoder(r *Reporter, o Options, dir string) *decoder {

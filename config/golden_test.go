@@ -167,6 +167,17 @@ func (d *dump) value(at string, v reflect.Value) {
 			d.value(at, reflect.ValueOf(p.Options))
 			return
 		}
+		if a, ok := v.Addr().Interface().(*API); ok {
+			fmt.Fprintf(&d.out, "%s = %s by %v default %q\n", at, a.Name, a.By, a.Default)
+			for i, version := range a.Versions {
+				d.value(fmt.Sprintf("%s[%d]", at, i), reflect.ValueOf(version))
+			}
+			return
+		}
+		if t, ok := v.Addr().Interface().(*Tree); ok {
+			fmt.Fprintf(&d.out, "%s = %s texts at %v\n", at, t.Text, t.Places)
+			return
+		}
 		if isPlainStruct(v.Type()) {
 			d.fields(at, v)
 			return

@@ -88,6 +88,9 @@ func (d *decoder) jsonScalar(b *bytes.Buffer, n *yaml.Node) {
 		}
 		text, _, _ := d.expand(n, &field{name: "json"})
 		b.Write(jsonText(text))
+		if d.texts != nil {
+			*d.texts = append(*d.texts, posOf(n))
+		}
 	default:
 		d.fail(posOf(n), "", "json: YAML tags such as %s are not used here", quote(n.Tag))
 		b.WriteString("null")

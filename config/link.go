@@ -30,6 +30,9 @@ func (c *Config) link(r *Reporter, o Options) {
 	for _, b := range c.Backends {
 		b.linkUses(r, uses)
 	}
+	c.linkConsumers(r)
+	c.linkAPIs(r)
+	c.linkReferences(r, policies, usedPolicies)
 	for _, p := range c.Policies {
 		if !usedPolicies[p.Name] {
 			r.Warn(p.Pos, "no route uses the policy %q", p.Name)
@@ -231,7 +234,7 @@ func checkFile(r *Reporter, name *FilePath, key string) {
 const maxAlike = 64
 
 // matchKey is what two matches must have in common for the later one to be in question: everything but the values of headers and query.
-type matchKey struct{ listener, host, path, method, fields string }
+type matchKey struct{ listener, host, path, version, method, fields string }
 
 // earlier is a route seen before, with the values it asks for.
 type earlier struct {
@@ -282,7 +285,7 @@ next:
 	return nil
 }
 
-// matchKeys returns one key for each listener, host and method of a route, and the values of its headers and query in the order of their names.
+// matchKeys returns one key for each listener, host, version and method of a route, and the values of its headers and query in the order of their names.
 func (t *Route) matchKeys(all []string) (keys []matchKey, values []string) {
 	or := func(list []string, none string) []string {
 		if len(list) == 0 {
@@ -300,13 +303,19 @@ func (t *Route) matchKeys(all []string) (keys []matchKey, values []string) {
 	path := canonicalPattern(t.Match.Path)
 	const most = 10_000 // keys of one route; beyond it is not looked at
 	hosts, methods := or(t.Match.Host, ""), or(t.Match.Method, "")
-	if len(listeners)*len(hosts)*len(methods) > most {
+	versions := []string{""} // routes for listed versions, for all of an API, and of no API do not go by the order of the file among each other
+	if t.API != "" {
+		versions = or(t.Versions, "*")
+	}
+	if len(listeners)*len(hosts)*len(versions)*len(methods) > most {
 		return nil, nil
 	}
 	for _, l := range listeners {
 		for _, h := range hosts {
-			for _, m := range methods {
-				keys = append(keys, matchKey{l, h, path, m, fields + "?" + query})
+			for _, v := range versions {
+				for _, m := range methods {
+					keys = append(keys, matchKey{l, h, path, t.API + "\x00" + v, m, fields + "?" + query})
+				}
 			}
 		}
 	}

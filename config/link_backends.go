@@ -34,6 +34,11 @@ func (t *Route) linkBackends(r *Reporter, u *backendUses) {
 			u.use(r, u.http, &t.Split.To[i].Backend)
 		}
 	}
+	if t.Compose != nil {
+		for _, step := range t.Compose.Steps {
+			u.use(r, u.http, &step.Backend)
+		}
+	}
 	if t.Mirror != nil {
 		u.use(r, u.http, &t.Mirror.Backend)
 	}

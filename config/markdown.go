@@ -19,6 +19,17 @@ type manual struct {
 type section struct {
 	title string
 	typ   reflect.Type
+	keys  []manualKey // of a value with a form of its own; else those of the struct
+}
+
+// manualKey is a row of the table of a value with a form of its own.
+type manualKey struct{ name, typ, def, meaning string }
+
+// described is a nodeDecoder that is a map, with keys of its own and others that are names of structs.
+type described interface {
+	manualKeys() []manualKey
+	// manualOthers returns what the other keys stand for, in one word, and the struct of their values.
+	manualOthers() (word string, t reflect.Type)
 }
 
 const manualHead = `# Configuration
@@ -62,7 +73,6 @@ func (m *manual) flush() {
 }
 
 func (m *manual) table(s section) {
-	pl := m.plan(s.typ)
 	level := "##"
 	if strings.HasPrefix(s.title, "`") {
 		level = "###"
@@ -71,11 +81,20 @@ func (m *manual) table(s section) {
 	if doc := docs[typeName(s.typ)]; doc != "" {
 		fmt.Fprintf(&m.out, "%s\n\n", doc)
 	}
+	if s.keys != nil {
+		m.out.WriteString(manualColumns)
+		for _, k := range s.keys {
+			fmt.Fprintf(&m.out, "| %s | %s | %s | %s |\n", k.name, cell(k.typ), cell(k.def), cell(k.meaning))
+		}
+		m.out.WriteString("\n")
+		return
+	}
+	pl := m.plan(s.typ)
 	if len(pl.fields) == 0 {
 		m.out.WriteString("It has no keys.\n\n")
 		return
 	}
-	m.out.WriteString("| key | type | default | meaning |\n|---|---|---|---|\n")
+	m.out.WriteString(manualColumns)
 	for _, f := range pl.fields {
 		fmt.Fprintf(&m.out, "| `%s` | %s | %s | %s |\n", f.name, cell(m.typeOf(f)+m.follow(f, s.title)), cell(defaultText(f)), cell(docOf(s.typ, f)+limits(f)))
 	}
@@ -85,13 +104,16 @@ func (m *manual) table(s section) {
 	}
 }
 
+const manualColumns = "| key | type | default | meaning |\n|---|---|---|---|\n"
+
 // follow queues the table of a field's struct. If the struct has its table elsewhere, it returns words that say where.
 func (m *manual) follow(f *field, outer string) string {
 	t := f.typ
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	if !isPlainStruct(t) || m.plan(t).value != nil {
+	own, _ := reflect.New(t).Interface().(described)
+	if own == nil && (!isPlainStruct(t) || m.plan(t).value != nil) {
 		return ""
 	}
 	title := strings.Trim(outer, "`") + "." + f.name
@@ -103,6 +125,11 @@ func (m *manual) follow(f *field, outer string) string {
 	} else if f.typ.Kind() == reflect.Slice {
 		title += "[]"
 	}
+	if own != nil {
+		m.queue = append(m.queue, section{"`" + title + "`", t, own.manualKeys()})
+		word, others := own.manualOthers()
+		return m.add("`"+title+"."+word+"`", others)
+	}
 	return m.add("`"+title+"`", t)
 }
 
@@ -112,7 +139,7 @@ func (m *manual) add(title string, t reflect.Type) string {
 		return ", as " + first
 	}
 	m.done[t] = title
-	m.queue = append(m.queue, section{title, t})
+	m.queue = append(m.queue, section{title: title, typ: t})
 	return ""
 }
 

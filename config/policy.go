@@ -120,3 +120,38 @@ func (*PolicyList) nodeSchema(b *schemaBuilder) object {
 }
 
 func (*PolicyList) nodeType() string { return "list of names or policies" }
+
+// Referrer is what options of a policy may implement that name other policies.
+type Referrer interface {
+	// PolicyNames returns pointers to the names in the options.
+	PolicyNames() []*string
+}
+
+// linkReferences reports names of policies within policies that are not there.
+func (c *Config) linkReferences(r *Reporter, policies map[string]*Policy, used map[string]bool) {
+	seen := map[*Policy]bool{}
+	look := func(p *Policy) {
+		refers, ok := p.Options.(Referrer)
+		if !ok || seen[p] {
+			return
+		}
+		seen[p] = true
+		for _, name := range refers.PolicyNames() {
+			used[*name] = true
+			switch {
+			case policies[*name] == nil:
+				r.AddSuggest(r.At(name), DidYouMean(*name, sortedKeys(policies)), "unknown policy %s", quote(*name))
+			case policies[*name] == p:
+				r.Add(r.At(name), "the policy %q names itself", *name)
+			}
+		}
+	}
+	for _, p := range c.Policies {
+		look(p)
+	}
+	for _, t := range c.Routes {
+		for _, p := range t.Policies {
+			look(p)
+		}
+	}
+}

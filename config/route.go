@@ -24,13 +24,22 @@ type Route struct {
 	Upgrade []string `yaml:"upgrade,single" check:"token"`
 	// Trailers overrides the listener's `trailers`; an empty list forwards none.
 	Trailers []string `yaml:"trailers,single" check:"trailer"`
+	// API that the route belongs to, one of those under `versions`. The version that a request means is then part of the match.
+	API string `yaml:"api"`
+	// Versions of the API that the route is for. Without it all of them.
+	Versions []string `yaml:"versions,single" min:"1"`
 	// Policies run in the order written. Each is the name of one under `policies`, or written in place.
 	Policies PolicyList `yaml:"policies"`
 
-	// Backend forwards the request to one of the backend's endpoints. A route has exactly one of `backend`, `split`, `redirect` and `respond`.
+	// Rewrite changes what is sent to the backend, after all policies.
+	Rewrite *Rewrite `yaml:"rewrite"`
+	// Backend forwards the request to one of the backend's endpoints. A route has exactly one of `backend`, `split`, `compose`, `redirect` and
+	// `respond`.
 	Backend string `yaml:"backend"`
 	// Split forwards each request to one of several backends, by weight.
 	Split *Split `yaml:"split"`
+	// Compose makes one answer of the answers of several backends.
+	Compose *Compose `yaml:"compose"`
 	// Mirror sends a copy of the request to another backend, whose answer is dropped.
 	Mirror *Mirror `yaml:"mirror"`
 	// Redirect answers with the address of another place.
@@ -48,6 +57,7 @@ func (t *Route) Check(r *Reporter) {
 	}{
 		{t.Backend != "", &t.Backend, "backend"},
 		{t.Split != nil, &t.Split, "split"},
+		{t.Compose != nil, &t.Compose, "compose"},
 		{t.Redirect != nil, &t.Redirect, "redirect"},
 		{t.Respond != nil, &t.Respond, "respond"},
 	}
@@ -67,12 +77,53 @@ func (t *Route) Check(r *Reporter) {
 	switch len(names) {
 	case 1:
 	case 0:
-		r.AddSuggest(t.Pos, "add one of backend, split, redirect, respond", "the route has no action")
+		r.AddSuggest(t.Pos, "add one of backend, split, compose, redirect, respond", "the route has no action")
 	default:
 		r.AddSuggest(t.Pos, "leave one of them", "the route has %d actions: %s", len(names), strings.Join(names, ", "))
 	}
-	if t.Mirror != nil && (t.Redirect != nil || t.Respond != nil) {
+	if t.Mirror != nil && (t.Redirect != nil || t.Respond != nil || t.Compose != nil) {
 		r.Add(r.At(&t.Mirror), "mirror: only what is forwarded is mirrored, and this route answers by itself")
+	}
+	if t.Rewrite != nil && t.Backend == "" && t.Split == nil && !r.Set(&t.Backend) {
+		r.Add(r.At(&t.Rewrite), "rewrite: only what is forwarded is rewritten, and this route answers by itself")
+	}
+}
+
+// Rewrite changes what is sent to the backend.
+type Rewrite struct {
+	// Path that the backend gets. Values in it are percent-encoded, those of several segments keep their slashes.
+	Path string `yaml:"path,short"`
+	// Host that the backend sees, with or without a port. `${…}` in it is replaced.
+	Host string `yaml:"host"`
+	// Method that the backend gets.
+	Method string `yaml:"method" check:"method"`
+}
+
+// Check reports a rewriting that changes nothing, and a path that is none.
+func (w *Rewrite) Check(r *Reporter) {
+	if w.Path == "" && w.Host == "" && w.Method == "" && !r.Set(&w.Path) && !r.Set(&w.Host) && !r.Set(&w.Method) {
+		r.AddSuggest(r.At(w), "add a path, a host or a method", "the rewriting changes nothing")
+	}
+	if w.Path != "" && w.Path[0] != '/' && !strings.HasPrefix(w.Path, "${") {
+		r.AddSuggest(r.At(&w.Path), meantText("/"+w.Path), "path: it does not begin with /")
+	}
+	if text := templateText(w.Path); strings.ContainsAny(text, "?#") {
+		r.AddSuggest(r.At(&w.Path), "change the query by the policy request", "path: a query or a fragment does not belong to it")
+	}
+}
+
+// templateText returns a template without what stands in its `${…}`.
+func templateText(src string) string {
+	var b strings.Builder
+	for {
+		before, rest, ok := strings.Cut(src, "${")
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		if _, src, ok = strings.Cut(rest, "}"); !ok {
+			return b.String()
+		}
 	}
 }
 
