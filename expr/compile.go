@@ -1,9 +1,9 @@
 package expr
 
 import (
-	"slices"
 	"strings"
 
+	"github.com/sluice-gateway/sluice/document"
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -13,37 +13,135 @@ const MaxSource = 64 << 10
 // maxName bounds names of headers, parameters and cookies in a selector.
 const maxName = 4 << 10
 
+// maxMembers bounds the members of a selector.
+const maxMembers = 32
+
 // Compile compiles one expression, as it stands between "${" and "}" or in a key that is always an expression.
-func Compile(src string, env Env) (*Program, *Error) {
+func Compile(src string, env Env) (*Program, *Error) { return compileAs(src, env, anyShape) }
+
+// CompileCondition compiles an expression that has to be true or false, such as `when` and `allow`. One whose type is only known when it runs
+// is accepted; see Program.True.
+func CompileCondition(src string, env Env) (*Program, *Error) { return compileAs(src, env, boolShape) }
+
+// CompileList compiles an expression that has to give a list, such as `for_each`. One whose type is only known when it runs is accepted.
+func CompileList(src string, env Env) (*Program, *Error) { return compileAs(src, env, listShape) }
+
+// CompileNumber compiles an expression that has to give an integer, such as `cost`. One whose type is only known when it runs is accepted; see
+// Program.Int.
+func CompileNumber(src string, env Env) (*Program, *Error) { return compileAs(src, env, intShape) }
+
+func compileAs(src string, env Env, want shape) (*Program, *Error) {
 	if len(src) > MaxSource {
-		return nil, &Error{Message: "the expression is longer than 64 KiB"}
+		return nil, outside(&Error{Message: "the expression is longer than 64 KiB"})
 	}
-	p, err := compile(src, env)
+	p, err := compile(src, &env)
+	if err == nil {
+		err = p.expect(want, src)
+	}
 	if err != nil {
-		return nil, err
+		return nil, outside(err)
 	}
 	return &p, nil
 }
 
-// compile compiles one expression of bounded length.
-func compile(src string, env Env) (Program, *Error) {
+// expect reports that the program does not give what its place needs.
+func (p *Program) expect(want shape, src string) *Error {
+	have := p.shape
+	if want == anyShape || have == anyShape || have == want || want == intShape && have == numberShape {
+		return nil
+	}
+	err := &Error{Offset: len(src) - len(strings.TrimLeft(src, " \t\r\n"))}
+	switch want {
+	case boolShape:
+		err.Message, err.Suggestion = "a condition is true or false, and this is "+have.String(), `compare it, as in request.method == "GET"`
+	case listShape:
+		err.Message, err.Suggestion = "this has to be a list, and it is "+have.String(), "name a list, as in accounts.body.items"
+	default:
+		err.Message, err.Suggestion = "this has to be an integer, and it is "+have.String(), "convert it, as in int(request.headers[\"x\"])"
+	}
+	return err
+}
+
+// compile compiles one expression of bounded length: a literal or a selector is read directly, everything else is CEL.
+func compile(src string, env *Env) (Program, *Error) {
+	p, complete, hint := direct(src, env)
+	if complete {
+		return p, hint.err
+	}
+	p, failure := compileCEL(src, env)
+	switch {
+	case failure == nil:
+		return p, nil
+	case hint.err != nil && (failure.syntax || hint.slip):
+		return Program{}, hint.err
+	}
+	return Program{}, failure.err
+}
+
+// hint is what is wrong with a selector: surely if it is complete, else if it is no expression of CEL.
+type hint struct {
+	err  *Error
+	slip bool // it may well be an expression of CEL, but one that means something else
+}
+
+// direct compiles a literal or a selector. complete tells that src is one of them, rightly written or not.
+func direct(src string, env *Env) (p Program, complete bool, h hint) {
 	s := scanner{src: src}
 	s.space()
 	if s.at == len(src) {
-		return Program{}, &Error{Message: "the expression is empty", Suggestion: "write one such as request.path"}
+		return Program{}, true, hint{err: &Error{Message: "the expression is empty", Suggestion: "write one such as request.path"}}
 	}
 	if c := src[s.at]; c == '"' || c == '\'' {
 		text, err := s.quoted()
-		if err == nil {
-			err = s.end(nil)
+		if s.space(); err == nil && s.at == len(src) {
+			return Program{op: opLiteral, text: text, shape: textShape}, true, hint{}
 		}
-		return Program{op: opLiteral, text: text}, err
+		return Program{}, false, hint{err: err}
+	}
+	if p, ok := literal(src); ok {
+		return p, true, hint{}
 	}
 	path, err := s.selector()
-	if err != nil {
-		return Program{}, err
+	switch {
+	case err != nil || len(path) == 0:
+		return Program{}, false, hint{err: err}
+	case s.at == len(src):
+		p, err := resolve(path, env)
+		return p, true, hint{err: err}
 	}
-	return resolve(path, env)
+	h, final := s.slip(path)
+	return Program{}, final, h
+}
+
+// literal reads a number, true, false or null, which keep their text.
+func literal(src string) (Program, bool) {
+	text := strings.Trim(src, " \t\r\n")
+	if len(text) > 100 { // none that is meant is longer
+		return Program{}, false
+	}
+	v, err := document.Parse([]byte(text), document.Limits{})
+	if err != nil {
+		return Program{}, false
+	}
+	p := Program{op: opJSON, raw: []byte(text)}
+	switch v.Kind() {
+	case document.Number:
+		if p.shape = numberShape; !isInteger(v) {
+			p.shape = doubleShape
+		}
+	case document.Bool:
+		p.shape = boolShape
+	case document.Null:
+		p.shape = nullShape
+	default:
+		return Program{}, false
+	}
+	return p, true
+}
+
+func isInteger(v document.Value) bool {
+	_, ok := v.Int()
+	return ok
 }
 
 // member is one name of a selector.
@@ -51,6 +149,7 @@ type member struct {
 	name   string
 	at     int  // where it stands in the source
 	quoted bool // written as ["name"]
+	index  int  // the number that it is, as in .0 or [0]; -1 if it is a name
 }
 
 // scanner reads the text of one expression.
@@ -74,28 +173,31 @@ func (s *scanner) next(c byte) bool {
 	return false
 }
 
-// selector reads a name with its members, to the end of the source. There is at least one member.
+// selector reads a name with its members, and white space behind them. Without a name at the beginning there are none, and no error.
 func (s *scanner) selector() ([]member, *Error) {
 	var path []member
 	name := s.identifier()
 	if name == "" {
-		return nil, &Error{Offset: s.at, Message: "an expression begins with a name or a text in quotes", Suggestion: "write one such as request.path"}
+		return nil, nil
 	}
-	path = append(path, member{name: name, at: s.at - len(name)})
-	for len(path) <= 3 { // none is longer; the rest is reported as what follows it
+	path = append(path, member{name: name, at: s.at - len(name), index: -1})
+	for len(path) < maxMembers { // the rest is reported as what follows it
 		s.space()
 		switch {
 		case s.next('.'):
 			s.space()
-			name := s.identifier()
-			if name == "" {
+			m, ok := s.memberName()
+			if !ok {
+				if s.at < len(s.src) && (s.src[s.at] == '?' || s.src[s.at] == '`') {
+					return nil, nil // an optional member, or a name in backticks: that is CEL's
+				}
 				return nil, &Error{Offset: s.at, Message: `a name is missing behind the "."`}
 			}
-			path = append(path, member{name: name, at: s.at - len(name)})
+			path = append(path, m)
 			continue
 		case s.next('['):
-			m, err := s.index()
-			if err != nil {
+			m, ok, err := s.index()
+			if err != nil || !ok {
 				return nil, err
 			}
 			path = append(path, m)
@@ -103,25 +205,40 @@ func (s *scanner) selector() ([]member, *Error) {
 		}
 		break
 	}
-	return path, s.end(path)
+	return path, nil
 }
 
-// index reads `"name"]`.
-func (s *scanner) index() (member, *Error) {
+// memberName reads what stands behind a point: a name, or a number for an element of a list.
+func (s *scanner) memberName() (member, bool) {
+	at := s.at
+	if name := s.identifier(); name != "" {
+		return member{name: name, at: at, index: -1}, true
+	}
+	if digits, n := s.number(); digits != "" {
+		return member{name: digits, at: at, index: n}, true
+	}
+	return member{}, false
+}
+
+// index reads `"name"]` or `0]`. Other indices are CEL's: ok is false then.
+func (s *scanner) index() (m member, ok bool, err *Error) {
 	s.space()
 	at := s.at
-	if at == len(s.src) || s.src[at] != '"' && s.src[at] != '\'' {
-		return member{}, &Error{Offset: at, Message: "expected a name in quotes behind the [", Suggestion: `write ["name"]`}
+	if at == len(s.src) {
+		return member{}, false, &Error{Offset: at, Message: "expected a name in quotes behind the [", Suggestion: `write ["name"]`}
 	}
-	name, err := s.quoted()
-	if err != nil {
-		return member{}, err
+	m = member{at: at, quoted: true, index: -1}
+	if c := s.src[at]; c == '"' || c == '\'' {
+		if m.name, err = s.quoted(); err != nil {
+			return member{}, false, err
+		}
+	} else if m.name, m.index = s.number(); m.name == "" {
+		return member{}, false, nil
 	}
-	s.space()
-	if !s.next(']') {
-		return member{}, &Error{Offset: s.at, Message: "the [ is not closed", Suggestion: "add ]"}
+	if s.space(); s.at == len(s.src) {
+		return member{}, false, &Error{Offset: s.at, Message: "the [ is not closed", Suggestion: "add ]"}
 	}
-	return member{name: name, at: at, quoted: true}, nil
+	return m, s.next(']'), nil
 }
 
 // identifier reads a name, "" if there is none.
@@ -136,6 +253,21 @@ func (s *scanner) identifier() string {
 		break
 	}
 	return s.src[from:s.at]
+}
+
+// number reads the place of an element of a list, "" if there is none.
+func (s *scanner) number() (digits string, n int) {
+	from := s.at
+	for s.at < len(s.src) && '0' <= s.src[s.at] && s.src[s.at] <= '9' && s.at-from < 9 {
+		n = n*10 + int(s.src[s.at]-'0')
+		s.at++
+	}
+	digits = s.src[from:s.at]
+	if len(digits) > 1 && digits[0] == '0' {
+		s.at = from
+		return "", 0
+	}
+	return digits, n
 }
 
 // quoted reads a text in quotes of either kind. The escapes are those of CEL that make sense in a name or a value.
@@ -181,161 +313,24 @@ func unescape(c byte) (byte, bool) {
 	return 0, false
 }
 
-// end reports what stands behind the expression.
-func (s *scanner) end(path []member) *Error {
-	s.space()
-	if s.at == len(s.src) {
-		return nil
-	}
-	rest := s.src[s.at:]
-	if n := len(path); n > 0 && path[0].name == "env" || n > 0 && path[0].name == "file" {
-		if rest[0] == ':' {
-			return &Error{Offset: path[0].at, Message: "${" + path[0].name + ":…} is read when the configuration is loaded, and not in this place"}
-		}
-	} else if n > 1 && !path[n-1].quoted && rest[0] == '-' {
+// slip returns what is most likely wrong where something stands behind a selector. final tells that it cannot be meant in another way.
+func (s *scanner) slip(path []member) (h hint, final bool) {
+	rest, n := s.src[s.at:], len(path)
+	switch {
+	case n == 1 && (path[0].name == "env" || path[0].name == "file") && rest[0] == ':':
+		return hint{err: &Error{Offset: path[0].at,
+			Message: "${" + path[0].name + ":…} is read when the configuration is loaded, and not in this place"}}, true
+	case (n > 2 || n > 1 && path[0].name == varClaims) && !path[n-1].quoted && rest[0] == '-':
 		// request.headers.x-name: the most frequent slip, because header names look like this.
 		i := 0
 		for i < len(rest) && message.IsTokenByte(rest[i]) {
 			i++
 		}
 		before := s.src[path[0].at : path[n-1].at-1]
-		return &Error{Offset: s.at, Message: `a name with "-" is written in brackets`,
-			Suggestion: "write " + before + `["` + path[n-1].name + rest[:i] + `"]`}
+		return hint{slip: true, err: &Error{Offset: s.at, Message: `a name with "-" is written in brackets`,
+			Suggestion: "write " + before + `["` + path[n-1].name + rest[:i] + `"]`}}, false
 	}
-	return &Error{Offset: s.at, Message: "expected the end of the expression: only selectors and texts in quotes can be written here",
-		Suggestion: "write one such as request.headers[\"accept\"]"}
-}
-
-// resolve makes a selector a program.
-func resolve(path []member, env Env) (Program, *Error) {
-	root := path[0]
-	roots := env.roots()
-	switch {
-	case slices.Contains(roots, root.name):
-	case root.name == "response":
-		return Program{}, &Error{Offset: root.at, Message: "there is no response yet where this is read", Suggestion: "use it in a policy for responses"}
-	case root.name == "path":
-		return Program{}, &Error{Offset: root.at, Message: "the path pattern of the route captures nothing",
-			Suggestion: "write {name} in match.path, or use request.path for the whole path"}
-	default:
-		return Program{}, &Error{Offset: root.at, Message: quote(root.name) + " is not known here", Suggestion: didYouMean(root.name, roots)}
-	}
-	if len(path) == 1 {
-		return Program{}, &Error{Offset: root.at, Message: root.name + " has members and no value of its own",
-			Suggestion: "known: " + strings.Join(members(root.name, env), ", ")}
-	}
-	if root.name == "path" {
-		return capture(path, env)
-	}
-	m := path[1]
-	op := operation(root.name, m.name)
-	if op == opNone {
-		return Program{}, &Error{Offset: m.at, Message: quote(m.name) + " is not a member of " + root.name, Suggestion: didYouMean(m.name, members(root.name, env))}
-	}
-	if entry, has := entryOf[op]; has && len(path) > 2 {
-		return entryProgram(entry, path)
-	} else if has && op != opQuery {
-		return Program{}, &Error{Offset: m.at, Message: root.name + "." + m.name + " needs a name",
-			Suggestion: "write " + root.name + "." + m.name + `["name"]`}
-	}
-	if len(path) > 2 {
-		return Program{}, noMembers(path, 2)
-	}
-	return Program{op: op}, nil
-}
-
-// capture resolves path.NAME.
-func capture(path []member, env Env) (Program, *Error) {
-	if len(path) > 2 {
-		return Program{}, noMembers(path, 2)
-	}
-	m := path[1]
-	if !env.AnyCapture && !slices.Contains(env.Captures, m.name) {
-		return Program{}, &Error{Offset: m.at, Message: "the path pattern of the route does not capture " + quote(m.name), Suggestion: didYouMean(m.name, env.Captures)}
-	}
-	if m.name == env.Rest {
-		return Program{op: opRest, text: m.name}, nil
-	}
-	return Program{op: opCapture, text: m.name}, nil
-}
-
-// entryProgram resolves an entry of a map, path[2].
-func entryProgram(op op, path []member) (Program, *Error) {
-	if len(path) > 3 {
-		return Program{}, noMembers(path, 3)
-	}
-	m := path[2]
-	if m.name == "" || len(m.name) > maxName {
-		return Program{}, &Error{Offset: m.at, Message: "the name is empty or longer than 4 KiB"}
-	}
-	p := Program{op: op, text: m.name}
-	if op == opRequestHeader || op == opResponseHeader {
-		if !message.ValidToken([]byte(m.name)) {
-			return Program{}, &Error{Offset: m.at, Message: quote(m.name) + " cannot be the name of a header"}
-		}
-		p.name = message.NameOf(m.name)
-	}
-	if op == opRequestHeader && p.name.ID() == message.Host {
-		p.op = opHostField
-	}
-	return p, nil
-}
-
-func noMembers(path []member, n int) *Error {
-	return &Error{Offset: path[n].at, Message: quote(path[n-1].name) + " has no members"}
-}
-
-// operation returns what reads a member of a variable, opNone if it has no such member.
-func operation(root, member string) op {
-	switch root + "." + member {
-	case "request.method":
-		return opMethod
-	case "request.scheme":
-		return opScheme
-	case "request.host":
-		return opHost
-	case "request.path":
-		return opPath
-	case "request.query":
-		return opQuery
-	case "request.headers":
-		return opRequestHeaders
-	case "request.cookies":
-		return opCookies
-	case "request.size":
-		return opSize
-	case "request.id":
-		return opID
-	case "client.ip":
-		return opClientIP
-	case "client.port":
-		return opClientPort
-	case "response.status":
-		return opStatus
-	case "response.headers":
-		return opResponseHeaders
-	}
-	return opNone
-}
-
-// entryOf gives for a map what reads one entry of it.
-var entryOf = map[op]op{
-	opQuery:           opParameter,
-	opRequestHeaders:  opRequestHeader,
-	opCookies:         opCookie,
-	opResponseHeaders: opResponseHeader,
-}
-
-func members(root string, env Env) []string {
-	switch root {
-	case "request":
-		return requestMembers
-	case "client":
-		return clientMembers
-	case "response":
-		return responseMembers
-	}
-	return env.Captures
+	return hint{}, false
 }
 
 // quote writes a word of the source for a message: in quotes, without control bytes, cut to a readable length.

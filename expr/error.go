@@ -4,9 +4,12 @@ import "strings"
 
 // Error says what is wrong with an expression or a template, and where.
 type Error struct {
-	Offset     int    // index of the first byte that is meant, in the text given to the compiler
+	Offset     int    // index of the first byte that is meant, in the text given to the compiler, or in the string Leaf of a document
+	Leaf       int    // which string value of a document is meant, counted from 0 in their order; -1 if none is, and in errors of other compilers
 	Message    string // what is wrong, lower case, without a period
 	Suggestion string // what would be right, or ""
+
+	partial bool // more has to follow where a value is needed; within a larger expression it may be enough
 }
 
 // Error returns the message and the suggestion.
@@ -17,21 +20,37 @@ func (e *Error) Error() string {
 	return e.Message + "; " + e.Suggestion
 }
 
+// outside gives an error of a text that stands in no document.
+func outside(err *Error) *Error {
+	if err != nil {
+		err.Leaf = -1
+	}
+	return err
+}
+
 // didYouMean returns the suggestion to write the choice nearest to word, or all choices where none is near.
 func didYouMean(word string, choices []string) string {
-	best, least := "", 1+len(word)/3
+	if best := nearest(word, choices); best != "" {
+		return `did you mean "` + best + `"?`
+	}
+	if len(choices) > 0 {
+		return "known: " + strings.Join(choices, ", ")
+	}
+	return ""
+}
+
+// nearest returns the choice nearest to word, "" where none is near.
+func nearest(word string, choices []string) string {
+	best, least := "", 1+len(word)/3 // so that words of one or two letters are near to all of their length
+	if len(word) == 3 {
+		least = 1
+	}
 	for _, c := range choices {
 		if d := distance(word, c, least); d <= least && (best == "" || d < least) {
 			best, least = c, d
 		}
 	}
-	switch {
-	case best != "":
-		return `did you mean "` + best + `"?`
-	case len(choices) > 0:
-		return "known: " + strings.Join(choices, ", ")
-	}
-	return ""
+	return best
 }
 
 // distance returns the number of bytes to insert, delete or replace to make b of a, in any case (Levenshtein), or a number above most

@@ -1,9 +1,14 @@
 package expr
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
 	"net/netip"
 	"testing"
 
+	"github.com/sluice-gateway/sluice/document"
 	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/message"
 )
@@ -41,12 +46,58 @@ func exchange() *message.Exchange {
 	add(&x.Response.Header, "Server", "origin")
 	add(&x.Response.Header, "Vary", "Accept")
 	add(&x.Response.Header, "Vary", "Origin")
+	x.Identity = identity(`{"sub":"7","roles":["customer","a\u0064min"],"level":3,"amount":1.50,"admin":true,"none":null,"empty":"",` +
+		`"address":{"city":"B\u00fcrgel","zip":"0\"1"},"big":12345678901234567890,"a.b":"dotted","crlf":"a\r\nb"}`)
+	x.Identity.Consumer, x.Identity.Plan = "budget-app", "partner"
+	x.Version = "v2"
+	x.Client.Certificates = []*x509.Certificate{certificate}
+	header := new(message.Header)
+	add(header, "Content-Type", "application/json")
+	add(header, "X-Total", "2")
+	add(header, "X-Total", "3")
+	x.Steps = append(x.Steps,
+		message.Step{Done: true, Status: 200, Header: header, Body: []byte(accountBody)},
+		message.Step{Done: true, Body: []byte("null")}, // failed, and optional
+		message.Step{Done: true, Status: 201, Header: new(message.Header), Body: []byte(`[{"id":"x","n":2},{"id":"y","n":10}]`)},
+		message.Step{}) // has not ended
+	x.Item = []byte(`{"id": 7, "tags": ["a", "b"]}`)
 	return x
+}
+
+const accountBody = `{ "id" : "a/1", "balance": 10.50, "count": 3, "exp": 1.20e+2, "big": 123456789012345678901234567890, "tiny": 0.10,` +
+	` "items": [ {"id": 1.0, "price": 9.90}, {"id": 2, "price": 100, "name": "\u00e9\/"} ], "amounts": [3, 1.5, 2.50, 3.0], "ok": true, "nil": null,` +
+	` "0": "zero", "text": "plain" }`
+
+// identity returns one with the claims of a token.
+func identity(claims string) *message.Identity {
+	i := &message.Identity{Raw: []byte(claims)}
+	for name, v := range document.Of(i.Raw).Members {
+		text, _ := name.AppendText(nil)
+		c := message.Claim{Name: string(text), Raw: v.Raw()}
+		if v.Kind() == document.String {
+			c.Text, _ = v.AppendText([]byte{})
+		}
+		i.Claims = append(i.Claims, c)
+	}
+	return i
+}
+
+// certificate is one without a signature: nothing here looks at it.
+var certificate = &x509.Certificate{
+	Raw:          []byte("der"),
+	Subject:      pkix.Name{CommonName: "mobile", Organization: []string{"Bank"}},
+	Issuer:       pkix.Name{CommonName: "ca"},
+	SerialNumber: big.NewInt(0xbeef),
+	DNSNames:     []string{"mobile.example"},
+	IPAddresses:  []net.IP{net.IPv4(192, 0, 2, 1)},
 }
 
 func add(h *message.Header, name, value string) { h.Add(message.NameOf(name), []byte(value)) }
 
 // known is an environment with everything.
 func known() Env {
-	return Env{Captures: []string{"id", "dots", "none", "rest", "absent"}, Rest: "rest", Response: true}
+	return Env{
+		Captures: []string{"id", "dots", "none", "rest", "absent"}, Rest: "rest", Response: true, Claims: true, Consumer: true, Version: true,
+		Steps: []string{"account", "failed", "list", "later"}, Item: "item",
+	}
 }

@@ -32,6 +32,8 @@ const maxParts = 256
 type Template struct {
 	parts []part
 	slash bool // the source begins with "//"
+	steps []int
+	uses  []string
 }
 
 // part is a stretch of text, or a program where its op is not opNone.
@@ -53,6 +55,14 @@ const (
 
 // CompileTemplate compiles a text with `${…}` in it. Offsets of errors are those in src.
 func CompileTemplate(src string, env Env) (*Template, *Error) {
+	t, err := compileTemplate(src, &env)
+	if err != nil {
+		return nil, outside(err)
+	}
+	return t, nil
+}
+
+func compileTemplate(src string, env *Env) (*Template, *Error) {
 	if len(src) > MaxSource {
 		return nil, &Error{Message: "the text is longer than 64 KiB"}
 	}
@@ -94,8 +104,19 @@ func CompileTemplate(src string, env Env) (*Template, *Error) {
 		return nil, &Error{Offset: t.parts[maxParts].at, Message: "the text has more than 256 parts"}
 	}
 	t.locate()
+	var steps stepSet
+	for i := range t.parts {
+		steps.add(t.parts[i].program.Steps())
+	}
+	t.steps, t.uses = steps.list(env)
 	return t, nil
 }
+
+// Uses returns the names of the steps that the template reads, in the order of Env.Steps. The caller does not change the list.
+func (t *Template) Uses() []string { return t.uses }
+
+// Steps returns the places in Exchange.Steps of the steps that the template reads, in rising order. The caller does not change the list.
+func (t *Template) Steps() []int { return t.steps }
 
 // endOfExpression returns the index of the "}" that ends the expression at from, or -1. Braces within it come in pairs, and those in
 // quotes do not count.
@@ -190,8 +211,7 @@ func (t *Template) Check(enc Encoding) *Error {
 // of an expression. Values of header fields were checked when they were read.
 func (t *Template) MayRefuse() bool {
 	for i := range t.parts {
-		switch t.parts[i].program.op {
-		case opLiteral, opParameter, opCapture, opRest:
+		if t.parts[i].program.mayRefuse() {
 			return true
 		}
 	}
@@ -231,6 +251,29 @@ func (t *Template) Append(dst []byte, x *message.Exchange, enc Encoding) (out []
 		return dst[:n], false, message.PathValueInvalid
 	}
 	return dst, true, message.ReasonNone
+}
+
+// appendText appends the text for a document: without encoding, and telling a value that is missing from one that is refused.
+func (t *Template) appendText(dst []byte, x *message.Exchange) ([]byte, outcome) {
+	n := len(dst)
+	for i := range t.parts {
+		p := &t.parts[i]
+		how := found
+		switch ok := true; p.program.op {
+		case opNone:
+			dst = append(dst, p.text...)
+		case opCEL:
+			dst, how = p.program.cel.appendText(dst, x)
+		default:
+			if dst, ok = p.program.Append(dst, x); !ok {
+				how = missing
+			}
+		}
+		if how != found {
+			return dst[:n], how
+		}
+	}
+	return dst, found
 }
 
 // finishValue checks the header value dst[n:].

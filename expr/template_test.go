@@ -105,9 +105,10 @@ func TestTemplateErrors(t *testing.T) {
 		{"abc ${}", 6, "empty"},
 		{"${request.path} ${request.pth}", 26, `did you mean "path"?`},
 		{`${"}`, 0, "not closed"},
-		{"${claims.sub}", 2, `"claims" is not known here`},
+		{"${claim.sub}", 2, `did you mean "claims"?`},
+		{"a ${claims.sub + 1} ${1 + }", 26, "ends too early"},
 		{"${env:HOME}", 2, "read when the configuration is loaded"},
-		{"${{}}", 2, "begins with a name"},
+		{"${{}", 0, "not closed"},
 		{strings.Repeat("${'a'}", maxParts+1), 6 * maxParts, "256 parts"},
 		{strings.Repeat("a", MaxSource+1), 0, "64 KiB"},
 	} {
