@@ -20,10 +20,11 @@ var ErrCanceled = errors.New("the attempt was canceled")
 // atomic is two things at once, whether the attempt has its answer and which connection it still
 // waits on. The connection may be another exchange's a moment later.
 type Cancel struct {
-	mu    sync.Mutex
-	state cancelState        // guarded by mu
-	stop  context.CancelFunc // ends the dial under way, or nil; guarded by mu
-	cc    *clientConn        // what the Do under way waits on, or nil; guarded by mu
+	mu     sync.Mutex
+	state  cancelState        // guarded by mu
+	stop   context.CancelFunc // ends the dial under way, or nil; guarded by mu
+	cc     *clientConn        // what the Do under way waits on, or nil; guarded by mu
+	others [2]*Cancel         // of the attempts that run in place of one of c's own; guarded by mu
 }
 
 // cancelState is who was first.
@@ -52,14 +53,40 @@ func (c *Cancel) Fire() bool {
 	if c.cc != nil {
 		c.cc.cut()
 	}
+	for _, other := range c.others {
+		if other != nil {
+			other.Fire()
+		}
+	}
 	return true
+}
+
+// Lend makes Fire end the attempts of two others, which run in place of one of c's own, until Return. If c was fired before, they are at once.
+func (c *Cancel) Lend(first, second *Cancel) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.others = [2]*Cancel{first, second}
+	if c.state == cancelFired {
+		first.Fire()
+		second.Fire()
+	}
+}
+
+// Return ends Lend. With won the attempts have brought an answer: Fire does nothing any more.
+func (c *Cancel) Return(won bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.others = [2]*Cancel{}
+	if won && c.state == cancelOpen {
+		c.state = cancelWon
+	}
 }
 
 // Reset makes c ready for the next attempt, fired or not. No Do may be using it, and no Fire meant
 // for an attempt before may still come.
 func (c *Cancel) Reset() {
 	c.mu.Lock()
-	c.state, c.stop, c.cc = cancelOpen, nil, nil
+	c.state, c.stop, c.cc, c.others = cancelOpen, nil, nil, [2]*Cancel{}
 	c.mu.Unlock()
 }
 

@@ -277,3 +277,37 @@ func newRacing(t *testing.T, secure bool) *Pool {
 	t.Cleanup(p.Close)
 	return p
 }
+
+// TestCancelLend: who fires one that has lent itself ends the attempts of those that it was lent to, whenever; after Return it does not.
+func TestCancelLend(t *testing.T) {
+	fired := func(c *Cancel) bool { return !c.wait(nil, nil) }
+	var own, first, second Cancel
+	own.Lend(&first, &second)
+	if fired(&first) || fired(&second) {
+		t.Fatal("fired by being lent")
+	}
+	own.Fire()
+	if !fired(&first) || !fired(&second) {
+		t.Error("not fired with the one that lent itself")
+	}
+	first.Reset()
+	second.Reset()
+	own.Lend(&first, &second) // it was fired before
+	if !fired(&first) || !fired(&second) {
+		t.Error("lent by one that was fired, and goes on")
+	}
+	own.Reset()
+	first.Reset()
+	second.Reset()
+	own.Lend(&first, &second)
+	own.Return(true)
+	if own.Fire() {
+		t.Error("fired after the answer")
+	}
+	own.Reset()
+	own.Lend(&first, &second)
+	own.Return(false)
+	if !own.Fire() || fired(&first) || fired(&second) {
+		t.Error("after Return it fires others, or not itself")
+	}
+}

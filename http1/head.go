@@ -127,6 +127,9 @@ var statusLines = func() (t [1000]string) {
 	return t
 }()
 
+// StatusText returns the reason phrase of a status, "" if it has none here.
+func StatusText(status int) string { return phrases[status] }
+
 // phrases is read-only.
 var phrases = map[int]string{
 	100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",

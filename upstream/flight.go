@@ -16,7 +16,7 @@ import (
 type Flight struct {
 	// Shard is where the exchange counts; it stays from exchange to exchange.
 	Shard metric.Shard
-	// Cancel ends an attempt from elsewhere; nil if nobody wants to. An exchange that has one is not sent a second time beside a slow first one.
+	// Cancel ends an attempt from elsewhere, and the one beside it if there are two; nil if nobody wants to.
 	Cancel *http1.Cancel
 
 	backend  *Backend
@@ -207,7 +207,11 @@ func (b *Backend) try(x *message.Exchange, f *Flight, slot int, now int64) (int,
 	o.Reused = f.call.Reused
 	ep.countConnection(f.Shard, &f.call, failure)
 	if armed {
-		if other := b.contest(x, f, slot, failure, now); other >= 0 {
+		other := b.contest(x, f, slot, failure, now)
+		if f.Cancel != nil {
+			f.Cancel.Return(failure == nil || other >= 0)
+		}
+		if other >= 0 {
 			return other, nil
 		}
 	}

@@ -151,7 +151,7 @@ var shadows = sync.Pool{New: func() any {
 // arm sets the timer for a second attempt if there may be one. It reports whether it did: contest follows the attempt at slot then.
 func (b *Backend) arm(x *message.Exchange, f *Flight, slot int, now int64) bool {
 	r := f.rival
-	if r != nil && r.used || f.Cancel != nil || slot == f.own || !hedgeable(x, f.choice.slots[slot]) {
+	if r != nil && r.used || slot == f.own || !hedgeable(x, f.choice.slots[slot]) {
 		return false
 	}
 	delay := b.hedging.delay()
@@ -173,6 +173,9 @@ func (b *Backend) arm(x *message.Exchange, f *Flight, slot int, now int64) bool 
 	r.first.Reset()
 	r.second.Reset()
 	f.call.Cancel = &r.first
+	if f.Cancel != nil {
+		f.Cancel.Lend(&r.first, &r.second)
+	}
 	r.timer.Reset(delay)
 	return true
 }
