@@ -19,11 +19,20 @@ type Source struct {
 	Ready    func() bool // the configuration is live and the first health round is done
 	Draining func() bool // the program is ending
 
+	// Degraded tells which policies cannot do their work for a while; nil where none can fail.
+	Degraded func() []Degradation
+
 	Backends func() []upstream.Status // in the order of the configuration
 	Routes   func() []Route           // in the order of the configuration
 	// Override sets what change makes of what is set of an endpoint against the configuration, where nil is nothing. It returns ErrUnknown if there
 	// is no such endpoint.
 	Override func(backend, address string, change func(upstream.Override) *upstream.Override) error
+}
+
+// Degradation is a policy that cannot do its work for a while: its routes refuse what needs it.
+type Degradation struct {
+	Policy string `json:"policy"`
+	Reason string `json:"reason"`
 }
 
 // NewHandler returns the handler of the admin listener:
@@ -66,7 +75,11 @@ func (s Source) readyz(w http.ResponseWriter, _ *http.Request) {
 	case !s.Ready():
 		answer(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "reason": "starting"})
 	default:
-		answer(w, http.StatusOK, map[string]any{"ready": true, "degraded": []any{}})
+		degraded := []Degradation{}
+		if s.Degraded != nil {
+			degraded = append(degraded, s.Degraded()...)
+		}
+		answer(w, http.StatusOK, map[string]any{"ready": true, "degraded": degraded})
 	}
 }
 

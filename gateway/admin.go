@@ -56,7 +56,7 @@ func (g *Gateway) swapAdmin(gen *generation) {
 	}
 	gen.adminSocket = nil
 	source := admin.Source{
-		Metrics: g.registry, Ready: g.Ready, Draining: g.draining.Load,
+		Metrics: g.registry, Ready: g.Ready, Draining: g.draining.Load, Degraded: g.Degraded,
 		Backends: g.Backends, Routes: g.routes, Override: g.override,
 	}
 	g.admin = &adminServer{key: s.Key(), addr: s.Addr(), server: admin.Start(s.Listener(), source, g.o.Report)}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sluice-gateway/sluice/compose"
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/expr"
 	"github.com/sluice-gateway/sluice/http1"
@@ -25,6 +26,10 @@ type compiler struct {
 	report *config.Reporter
 	scope  *metric.Scope            // nil: nothing is counted, because nothing is going to be served
 	keys   map[string]*expr.Program // what backends hash by, by backend
+
+	serving policy.Program // nil: nothing is going to be served
+
+	apis map[string]compiledAPI
 }
 
 // compiledRoute is what all listeners share of a route.
@@ -33,6 +38,8 @@ type compiledRoute struct {
 	policies *policy.Chain
 	action   proxy.Action
 	mirror   *proxy.Mirror // nil for none
+	rewrite  *proxy.Rewrite
+	plan     *compose.Plan // of the action, if it is a composition
 }
 
 // compile makes the sites of all listeners, in the order of the file. They lack their log and their
@@ -41,16 +48,21 @@ func (k *compiler) compile() ([]compiledRoute, []*proxy.Site) {
 	k.checkAddresses()
 	checkCertificates(k.config, k.report)
 	k.compileKeys()
+	k.compileAPIs()
 	routes := make([]compiledRoute, len(k.config.Routes))
+	consumers := policy.NewConsumers(k.config)
 	for i, r := range k.config.Routes {
-		captures, rest := route.Captures(r.Match.Path)
-		routes[i] = compiledRoute{
-			config: r,
-			policies: policy.Compile(r.Policies, policy.BuildContext{
-				Route: r.Name, Captures: captures, Rest: rest, Report: k.report,
-			}),
-			action: k.action(r, expr.Env{Captures: captures, Rest: rest}),
-		}
+		env := expr.Env{Version: r.API != ""}
+		env.Captures, env.Rest = route.Captures(r.Match.Path)
+		c := &routes[i]
+		c.config = r
+		var known policy.Known
+		c.policies, known = policy.Compile(r.Policies, policy.BuildContext{
+			Route: r.Name, Env: env, Report: k.report, Config: k.config, Consumers: consumers, Program: k.serving,
+		})
+		env = known.Env(env)
+		c.action = k.action(c, env)
+		c.rewrite = k.rewrite(r.Rewrite, env)
 		if m := r.Mirror; m != nil {
 			routes[i].mirror = &proxy.Mirror{
 				Share: float64(m.Share), MaxBody: int64(m.MaxBody), Metrics: proxy.NewMirrorMetrics(k.scope, r.Name),
@@ -109,8 +121,36 @@ func (k *compiler) checkAddresses() {
 	}
 }
 
-func (k *compiler) action(r *config.Route, env expr.Env) proxy.Action {
+// rewrite compiles what a route changes for its backend.
+func (k *compiler) rewrite(c *config.Rewrite, env expr.Env) *proxy.Rewrite {
+	if c == nil {
+		return nil
+	}
+	w := &proxy.Rewrite{Path: k.template(&c.Path, "path", env), Host: k.template(&c.Host, "host", env)}
+	if c.Method != "" {
+		w.Method, w.Named = message.MethodOf([]byte(c.Method)), true
+	}
+	return w
+}
+
+// template compiles a text, nil for an empty one.
+func (k *compiler) template(src *string, name string, env expr.Env) *expr.Template {
+	if *src == "" {
+		return nil
+	}
+	t, err := expr.CompileTemplate(*src, env)
+	if err != nil {
+		k.report.AddSuggest(k.report.At(src), err.Suggestion, "%s: %s", name, err.Message)
+	}
+	return t
+}
+
+func (k *compiler) action(c *compiledRoute, env expr.Env) proxy.Action {
+	r := c.config
 	switch {
+	case r.Compose != nil:
+		c.plan = compose.Compile(r.Compose, env, k.report)
+		return &proxy.Compose{Plan: c.plan}
 	case r.Redirect != nil:
 		to, err := expr.CompileTemplate(r.Redirect.To, env)
 		if err == nil {
@@ -165,14 +205,16 @@ func (k *compiler) site(l *config.Listener, all []compiledRoute) *proxy.Site {
 		}
 		paths := routePaths(l, c)
 		r := &proxy.Route{
-			Name: c.Name, Timeout: c.Timeout, Policies: all[i].policies, Action: all[i].action, Mirror: all[i].mirror,
+			Name: c.Name, Timeout: c.Timeout, Policies: all[i].policies, Action: all[i].action, Mirror: all[i].mirror, Rewrite: all[i].rewrite,
 			Upgrade:  lowered(effective(c.Upgrade, l.Upgrade)),
 			Trailers: names(effective(c.Trailers, l.Trailers)),
 			Metrics:  proxy.NewRouteMetrics(k.scope, l.Name, c.Name),
 			Paths:    plain(paths),
+			API:      k.apis[c.API].answers,
 		}
 		err := b.AddRoute(route.Route[*proxy.Route]{
 			Name: c.Name, Match: match(&c.Match), Payload: r, KeepEncodedSlash: paths.KeepEncodedSlash,
+			API: k.apis[c.API].requests, Versions: c.Versions,
 		})
 		if err != nil {
 			k.report.Add(c.Pos, "%v", err)
@@ -189,6 +231,9 @@ func (k *compiler) site(l *config.Listener, all []compiledRoute) *proxy.Site {
 		Listener: l.Name, Table: table, Paths: k.sharedPaths(l), Warn: l.Strict == config.StrictWarn,
 		TrustedProxies: l.TrustedProxies, RFC7239: l.Forwarded == config.ForwardedRFC7239,
 		ProblemType: k.config.Problems.Type,
+	}
+	for i := range all {
+		s.Preflights = s.Preflights || onListener(all[i].config, l) && all[i].policies.Preflight() != nil
 	}
 	s.Seal(k.scope)
 	return s

@@ -47,9 +47,10 @@ type Gateway struct {
 	watchers  *keep[discovery.Target, *watched]
 	stores    *keep[storeKey, *store]
 	logs      *keep[logKey, *proxy.Log]
-	secret    []byte       // of session cookies, made when it is first needed
-	copies    proxy.Copies // that mirrors have under way
-	owing     []*owing     // logs that no generation has any more
+	things    *keep[any, io.Closer] // of policies
+	secret    []byte                // of session cookies, made when it is first needed
+	branches  proxy.Branches        // requests beside those of clients: of mirrors, and of policies
+	owing     []*owing              // logs that no generation has any more
 	live      map[listenerKey]*live
 	admin     *adminServer
 	closed    bool
@@ -86,8 +87,13 @@ func New(o Options) *Gateway {
 	g.watchers = newKeep[discovery.Target](func(w *watched) { w.end() })
 	g.stores = newKeep[storeKey](func(s *store) { s.certificates.Close() })
 	g.logs = newKeep[logKey](g.leaveLog)
-	g.copies.Report = g.o.Report
-	g.scope.GaugeFunc(metric.MirroredBytes, g.copies.Held)
+	g.things = newKeep[any](func(c io.Closer) {
+		if err := c.Close(); err != nil {
+			g.o.Report(err.Error())
+		}
+	})
+	g.branches.Report = g.o.Report
+	g.scope.GaugeFunc(metric.MirroredBytes, g.branches.Held)
 	g.life, g.end = context.WithCancel(context.Background())
 	g.done.Go(g.sweepAll)
 	return g
@@ -298,7 +304,7 @@ func (g *Gateway) close() {
 	g.mu.Unlock()
 	last.Wait()
 	g.leaving.Wait()
-	g.copies.Close()
+	g.branches.Close()
 	g.done.Wait()
 	g.mu.Lock()
 	var ends []func()

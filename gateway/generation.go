@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gateway/sluice/listen"
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
+	"github.com/sluice-gateway/sluice/policy"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/stream"
 	"github.com/sluice-gateway/sluice/upstream"
@@ -30,6 +31,9 @@ type generation struct {
 	adminSocket *listen.Socket // opened for this generation and not taken over yet
 	scope       *metric.Scope
 	held        []func() (last func()) // lets go of what the generation holds in keep-pools
+	used        []used                 // what policies keep
+	services    map[string]*service    // that policies send requests to, by origin
+	caches      policy.Invalidator     // nil where nothing is cached
 	gone        chan struct{}          // closed when another generation is live
 }
 
@@ -76,7 +80,7 @@ func keyOf(name, network string, a config.Address) (listenerKey, error) {
 // what it has got so far; the caller retires it.
 func (g *Gateway) build(gen *generation) error {
 	c := gen.config
-	k := &compiler{config: c, report: c.Reporter(), scope: gen.scope}
+	k := &compiler{config: c, report: c.Reporter(), scope: gen.scope, serving: &tenancy{g, gen}}
 	routes, sites := k.compile()
 	if err := k.report.Err(); err != nil {
 		return err
@@ -98,6 +102,7 @@ func (g *Gateway) build(gen *generation) error {
 			k.union(l, bound.server)
 			bound.site = sites[i]
 			bound.site.Log, bound.server.Paths = log, sites[i].Paths
+			bound.site.Branches, bound.site.Caches = &g.branches, gen.caches
 		case config.ProtocolUDP:
 			bound.datagram = g.datagramSite(gen, l, bound, log)
 		default:
@@ -127,11 +132,13 @@ func (g *Gateway) connect(gen *generation, k *compiler, routes []compiledRoute) 
 	}
 	for i := range routes {
 		if m := routes[i].mirror; m != nil {
-			m.Backend, m.Copies = gen.byName[routes[i].config.Mirror.Backend], &g.copies
+			m.Backend, m.Branches = gen.byName[routes[i].config.Mirror.Backend], &g.branches
 		}
 		switch a := routes[i].action.(type) {
 		case *proxy.Forward:
 			a.Backend = gen.byName[routes[i].config.Backend]
+		case *proxy.Compose:
+			routes[i].plan.Connect(func(name string) *upstream.Backend { return gen.byName[name] }, gen.scope, routes[i].config.Name)
 		case *proxy.Split:
 			for j, p := range routes[i].config.Split.To {
 				a.Parts[j].Backend = gen.byName[p.Backend]

@@ -35,13 +35,13 @@ func TestAllocations(t *testing.T) {
 		for _, n := range names {
 			x.Request.Header.Add(n, text)
 		}
-		ran, done, f := p.Request(x)
+		ran, done, f := p.Request(x, 0, nil)
 		if ran != 2 || done || f != nil {
 			t.Fatal(ran, done, f)
 		}
 		x.Response.Status = 200
 		x.Response.Header.Add(server, text)
-		if left, f := p.Response(x, ran); left != 0 || f != nil {
+		if left, f := p.Response(x, ran, 0); left != 0 || f != nil {
 			t.Fatal(left, f)
 		}
 		if string(x.Request.Query) != "new=1&id=7&x=%41&c=one&rest=a%2Fb" {
@@ -59,7 +59,7 @@ func TestAllocationsOfNothing(t *testing.T) {
 	p := chain(t, `[{request: {headers: {remove: [X-Gone], rename: {X-Gone: X-New}}, query: {remove: [gone], rename: {gone: new}}}}]`)
 	x := exchange("a=1&b=2&c=3", "A: 1")
 	n := testing.AllocsPerRun(100, func() {
-		if _, _, f := p.Request(x); f != nil {
+		if _, _, f := p.Request(x, 0, nil); f != nil {
 			t.Fatal(f)
 		}
 	})
@@ -83,7 +83,7 @@ func BenchmarkRequest(b *testing.B) {
 				x.Reset()
 				x.Request.Query = query
 				x.Captures = append(x.Captures, message.Capture{Name: "id", Value: query[:1]})
-				if _, _, f := p.Request(x); f != nil {
+				if _, _, f := p.Request(x, 0, nil); f != nil {
 					b.Fatal(f)
 				}
 			}

@@ -74,14 +74,14 @@ func TestChainOrder(t *testing.T) {
 				chain.steps = append(chain.steps, r.on(sides))
 			}
 			x := exchange("-")
-			ran, done, failure := chain.Request(x)
+			ran, done, failure := chain.Request(x, 0, nil)
 			if ran != c.ran || done != (c.done >= 0) || (failure == refused) != (c.err >= 0) {
 				t.Errorf("Request = %d, %v, %v", ran, done, failure)
 			}
 			if want := max(c.done, c.err); want >= 0 && x.Outcome.Policy != fmt.Sprint(want) || want < 0 && x.Outcome.Policy != "" {
 				t.Errorf("Outcome.Policy = %q", x.Outcome.Policy)
 			}
-			if left, failure := chain.Response(x, ran); left != 0 || failure != nil {
+			if left, failure := chain.Response(x, ran, 0); left != 0 || failure != nil {
 				t.Errorf("Response = %d, %v", left, failure)
 			}
 			if got := strings.Join(log, ", "); got != c.want {
@@ -117,8 +117,8 @@ func TestChainOrderProperty(t *testing.T) {
 			}
 		}
 		x := exchange("-")
-		ran, _, _ := chain.Request(x)
-		chain.Response(x, ran)
+		ran, _, _ := chain.Request(x, 0, nil)
+		chain.Response(x, ran, 0)
 		if ran != reached || strings.Join(log, ", ") != strings.Join(want, ", ") {
 			t.Fatalf("round %d: %d of %d ran %v, want %d %v", round, ran, n, log, reached, want)
 		}
@@ -137,12 +137,12 @@ func TestChainResponseFails(t *testing.T) {
 		chain.steps = append(chain.steps, r.on("qs"))
 	}
 	x := exchange("-")
-	ran, _, _ := chain.Request(x)
-	left, failure := chain.Response(x, ran)
+	ran, _, _ := chain.Request(x, 0, nil)
+	left, failure := chain.Response(x, ran, 0)
 	if left != 2 || failure == nil || failure.Reason != message.UpstreamResponseInvalid || x.Outcome.Policy != "2" {
 		t.Fatalf("Response = %d, %v, policy %q", left, failure, x.Outcome.Policy)
 	}
-	if left, failure = chain.Response(x, left); left != 0 || failure != nil {
+	if left, failure = chain.Response(x, left, 0); left != 0 || failure != nil {
 		t.Fatalf("Response of the rest = %d, %v", left, failure)
 	}
 	if got := strings.Join(log[4:], ", "); got != "response 3, response 2, response 1, response 0" {
@@ -156,7 +156,7 @@ func TestChainForeignError(t *testing.T) {
 	var none *message.Failure
 	for i, err := range []error{cause, fmt.Errorf("wrapped: %w", cause), none} {
 		chain := &Chain{steps: []step{(&recorder{name: "odd", log: new([]string), err: err}).on("q")}}
-		if _, done, f := chain.Request(exchange("-")); done || f == nil || f.Reason != message.Internal || f.Side != message.SideInternal {
+		if _, done, f := chain.Request(exchange("-"), 0, nil); done || f == nil || f.Reason != message.Internal || f.Side != message.SideInternal {
 			t.Errorf("%d: %v, %+v; want an internal failure", i, done, f)
 		} else if f.Error() == "" {
 			t.Errorf("%d: the failure says nothing", i)
@@ -164,7 +164,7 @@ func TestChainForeignError(t *testing.T) {
 	}
 	wrapped := fmt.Errorf("wrapped: %w", &message.Failure{Reason: message.HeaderRepeated})
 	chain := &Chain{steps: []step{(&recorder{name: "odd", log: new([]string), err: wrapped, done: true}).on("q")}}
-	if _, done, f := chain.Request(exchange("-")); done || f == nil || f.Reason != message.HeaderRepeated {
+	if _, done, f := chain.Request(exchange("-"), 0, nil); done || f == nil || f.Reason != message.HeaderRepeated {
 		t.Errorf("a wrapped failure: %v, %+v", done, f)
 	}
 }
@@ -172,12 +172,12 @@ func TestChainForeignError(t *testing.T) {
 func TestChainNil(t *testing.T) {
 	var chain *Chain
 	x := exchange("-")
-	ran, done, failure := chain.Request(x)
-	left, late := chain.Response(x, 3)
+	ran, done, failure := chain.Request(x, 0, nil)
+	left, late := chain.Response(x, 3, 0)
 	if chain.Len() != 0 || ran != 0 || done || failure != nil || left != 0 || late != nil {
 		t.Errorf("a nil chain: %d, %v, %v, %d, %v", ran, done, failure, left, late)
 	}
-	if left, late := (&Chain{}).Response(x, 3); left != 0 || late != nil {
+	if left, late := (&Chain{}).Response(x, 3, 0); left != 0 || late != nil {
 		t.Errorf("more than there are: %d, %v", left, late)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/expr"
 	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/message"
 )
@@ -37,7 +38,7 @@ func load(policies string) (*config.Config, config.PolicyList, error) {
 
 // context returns what the policies of the route are built with.
 func context(cfg *config.Config) BuildContext {
-	return BuildContext{Route: "items", Captures: []string{"id", "rest"}, Rest: "rest", Report: cfg.Reporter()}
+	return BuildContext{Route: "items", Env: expr.Env{Captures: []string{"id", "rest"}, Rest: "rest"}, Report: cfg.Reporter(), Config: cfg, Consumers: NewConsumers(cfg)}
 }
 
 // chain builds the policies of the route in a configuration.
@@ -48,7 +49,7 @@ func chain(t testing.TB, policies string) *Chain {
 		t.Fatalf("policies: %s\n%v", policies, err)
 	}
 	c := context(cfg)
-	built := Compile(list, c)
+	built, _ := Compile(list, c)
 	if err := c.Report.Err(); err != nil {
 		t.Fatalf("policies: %s\n%v", policies, err)
 	}

@@ -45,7 +45,7 @@ func TestRequestHeaders(t *testing.T) {
 				lines = strings.Split(c.before, "|")
 			}
 			x := exchange("q=1", lines...)
-			if ran, done, f := p.Request(x); ran != 1 || done || f != nil {
+			if ran, done, f := p.Request(x, 0, nil); ran != 1 || done || f != nil {
 				t.Fatalf("Request = %d, %v, %v", ran, done, f)
 			}
 			if got := strings.ReplaceAll(dump(&x.Request.Header), "\n", "|"); got != c.after {
@@ -77,7 +77,7 @@ func TestRequestHost(t *testing.T) {
 		{"${request.query.absent}", "shop.example", ""}, // a host cannot be missing
 	} {
 		x := exchange("host=from-query.example:99", "Host: shop.example")
-		if _, _, f := chain(t, `[{request: {headers: {set: {Host: "`+c.value+`"}}}}]`).Request(x); f != nil {
+		if _, _, f := chain(t, `[{request: {headers: {set: {Host: "`+c.value+`"}}}}]`).Request(x, 0, nil); f != nil {
 			t.Errorf("%s: %v", c.value, f)
 			continue
 		}
@@ -116,7 +116,7 @@ func TestRequestRefused(t *testing.T) {
 			}
 			x := exchange(c.query, "B: 1", "D: 2", "X-Token: a", "X-Token: b")
 			before := dump(&x.Request.Header)
-			ran, done, f := chain(t, "[{request: "+c.policy+"}, shared]").Request(x)
+			ran, done, f := chain(t, "[{request: "+c.policy+"}, shared]").Request(x, 0, nil)
 			if ran != 1 || done || f == nil || f.Reason != c.reason || f.Reason.Status() != c.status || f.Side != message.SideClient {
 				t.Fatalf("Request = %d, %v, %+v; want the reason %s", ran, done, f, c.reason)
 			}
@@ -168,7 +168,7 @@ func TestRequestQuery(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			x := exchange(c.before, "A: 1")
-			if _, _, f := chain(t, "[{request: {query: "+braces(c.changes)+"}}]").Request(x); f != nil {
+			if _, _, f := chain(t, "[{request: {query: "+braces(c.changes)+"}}]").Request(x, 0, nil); f != nil {
 				t.Fatal(f)
 			}
 			if got := text(x.Request.Query); got != c.after {
@@ -185,7 +185,7 @@ func TestRequestQuery(t *testing.T) {
 func TestRequestOrder(t *testing.T) {
 	x := exchange("q=1", "A: first")
 	p := chain(t, `[{request: {headers: {set: {A: second}}, query: {set: {q: "${request.headers.a}"}}}}, {request: {query: {add: {r: "${request.headers.a}"}}}}]`)
-	if _, _, f := p.Request(x); f != nil {
+	if _, _, f := p.Request(x, 0, nil); f != nil {
 		t.Fatal(f)
 	}
 	if got := text(x.Request.Query); got != "q=first&r=second" {
@@ -197,7 +197,7 @@ func TestRequestOrder(t *testing.T) {
 func TestRequestKeeps(t *testing.T) {
 	p := chain(t, `[{request: {headers: {set: {X-A: "${path.id}", Host: "${path.id}.example:81"}}, query: {set: {q: "${path.rest}"}}}}]`)
 	x := exchange("a=1&q=0")
-	if _, _, f := p.Request(x); f != nil {
+	if _, _, f := p.Request(x, 0, nil); f != nil {
 		t.Fatal(f)
 	}
 	for range 100 {
@@ -208,7 +208,7 @@ func TestRequestKeeps(t *testing.T) {
 	}
 	x.Reset()
 	fill(x, "-")
-	if _, _, f := p.Request(x); f != nil || text(x.Request.Query) != "q=a%2Fb" {
+	if _, _, f := p.Request(x, 0, nil); f != nil || text(x.Request.Query) != "q=a%2Fb" {
 		t.Errorf("after a reset: %s, %v", text(x.Request.Query), f)
 	}
 }

@@ -22,7 +22,7 @@ func TestResponseHeaders(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := chain(t, "[{response: {headers: "+braces(c.changes)+"}}]")
 			x := exchange("-", "Host: shop.example")
-			ran, _, f := p.Request(x)
+			ran, _, f := p.Request(x, 0, nil)
 			if f != nil {
 				t.Fatal(f)
 			}
@@ -32,7 +32,7 @@ func TestResponseHeaders(t *testing.T) {
 					addLine(&x.Response.Header, l)
 				}
 			}
-			if left, f := p.Response(x, ran); left != 0 || f != nil {
+			if left, f := p.Response(x, ran, 0); left != 0 || f != nil {
 				t.Fatalf("Response = %d, %v", left, f)
 			}
 			if got := strings.ReplaceAll(dump(&x.Response.Header), "\n", "|"); got != c.after {
@@ -49,17 +49,17 @@ func TestResponseHeaders(t *testing.T) {
 func TestResponseRefusesEarly(t *testing.T) {
 	p := chain(t, `[{response: {headers: {set: {X-A: "${response.status} ${request.query.q}"}}}}]`)
 	x := exchange("q=a%0D%0AX-Evil:1")
-	ran, done, f := p.Request(x)
+	ran, done, f := p.Request(x, 0, nil)
 	if ran != 1 || done || f == nil || f.Reason != message.HeaderValueInvalid {
 		t.Fatalf("Request = %d, %v, %v; want header_value_invalid", ran, done, f)
 	}
 	x = exchange("q=fine")
-	ran, _, f = p.Request(x)
+	ran, _, f = p.Request(x, 0, nil)
 	if f != nil {
 		t.Fatal(f)
 	}
 	x.Response.Status = 200
-	if _, f := p.Response(x, ran); f != nil || dump(&x.Response.Header) != "X-A: 200 fine" {
+	if _, f := p.Response(x, ran, 0); f != nil || dump(&x.Response.Header) != "X-A: 200 fine" {
 		t.Errorf("header %q, %v", dump(&x.Response.Header), f)
 	}
 }
@@ -68,10 +68,10 @@ func TestResponseRefusesEarly(t *testing.T) {
 func TestResponseRefusedLate(t *testing.T) {
 	p := chain(t, `[{response: {headers: {remove: [A], set: {X-A: "${request.query.q}"}}}}]`)
 	x := exchange("q=fine")
-	ran, _, _ := p.Request(x)
+	ran, _, _ := p.Request(x, 0, nil)
 	x.Request.Query = []byte("q=%0A")
 	addLine(&x.Response.Header, "A: 1")
-	left, f := p.Response(x, ran)
+	left, f := p.Response(x, ran, 0)
 	if left != 0 || f == nil || f.Reason != message.HeaderValueInvalid || dump(&x.Response.Header) != "A: 1" {
 		t.Errorf("Response = %d, %v, header %q", left, f, dump(&x.Response.Header))
 	}
@@ -80,7 +80,7 @@ func TestResponseRefusedLate(t *testing.T) {
 	x = exchange("-")
 	addLine(&x.Response.Header, "X-Type: a")
 	addLine(&x.Response.Header, "X-Type: b")
-	if _, f := p.Response(x, 1); f == nil || f.Reason != message.UpstreamResponseInvalid || f.Side != message.SideUpstream {
+	if _, f := p.Response(x, 1, 0); f == nil || f.Reason != message.UpstreamResponseInvalid || f.Side != message.SideUpstream {
 		t.Errorf("two fields for one: %v", f)
 	}
 }

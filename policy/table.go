@@ -6,8 +6,15 @@ import "github.com/sluice-gateway/sluice/config"
 // one line here.
 func table() []Kind {
 	return []Kind{
+		kind("authorize", newAuthorize),
+		kind("compress", newCompress),
+		kind("cors", newCORS),
+		kind("fault", newFault),
+		kind("idempotency", newIdempotency),
+		kind("ip_filter", newIPFilter),
 		kind("request", newRequest),
 		kind("response", newResponse),
+		kind("validate", newValidate),
 	}
 }
 
@@ -19,6 +26,14 @@ type Kind struct {
 	New func() any
 
 	build func(options any, c *BuildContext) any
+	// gives tells what is known behind the policy; nil for nothing new.
+	gives func(options any, all *config.Config) Known
+}
+
+// giving returns the row of a policy behind which more is known of the caller, whatever its options are.
+func (k Kind) giving(known Known) Kind {
+	k.gives = func(any, *config.Config) Known { return known }
+	return k
 }
 
 // kind makes a row. What build returns implements Request, Response or both, and is not changed any more; nil says that it reported why

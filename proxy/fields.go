@@ -32,11 +32,11 @@ func (s *Site) recognise(x *message.Exchange) {
 // as such, and without the zone, which means something on this machine only.
 func hop(x *message.Exchange) netip.Addr { return x.Client.Peer.Addr().Unmap().WithZone("") }
 
-// managedIDs is read-only: the fields that tell of the way here. A client's copy is a claim
+// managedIDs is read-only: the fields that tell of the way here, and who calls. A client's copy is a claim
 // that only a trusted proxy may make.
 var managedIDs = func() (ids []message.ID) {
 	for id := range message.Known {
-		if id.Flags()&message.FlagManaged != 0 {
+		if id.Flags()&(message.FlagManaged|message.FlagIdentity) != 0 {
 			ids = append(ids, id)
 		}
 	}
@@ -48,6 +48,21 @@ func forgetManaged(h *message.Header) {
 		if h.Has(id) {
 			h.Remove(id.Name())
 		}
+	}
+}
+
+// tellIdentity tells the backend who calls. What a trusted proxy has said of that yields to what was found out here.
+func tellIdentity(x *message.Exchange) {
+	h, id := &x.Request.Header, x.Identity
+	if id.Consumer != "" {
+		h.Set(consumerField, x.KeepScratch(append(x.Scratch(), id.Consumer...)))
+	} else {
+		h.Remove(consumerField)
+	}
+	if id.Plan != "" {
+		h.Set(planField, x.KeepScratch(append(x.Scratch(), id.Plan...)))
+	} else {
+		h.Remove(planField)
 	}
 }
 

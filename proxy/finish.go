@@ -14,6 +14,7 @@ func (s *state) count(x *message.Exchange) {
 		r = s.site.none
 	}
 	o := &x.Outcome
+	s.countVersion(x)
 	r.Metrics.Requests.Inc(s.shard, x.Response.Status)
 	r.Metrics.Duration.Observe(s.shard, time.Duration(x.Times.End-x.Times.Start))
 	if o.Reason != message.ReasonNone {
@@ -73,6 +74,7 @@ func (s *state) log(x *message.Exchange) {
 	if o.Route != "" {
 		l.String(keyRoute, o.Route)
 	}
+	s.logVersion(x)
 	var text [48]byte
 	l.Bytes(keyClient, x.Client.Addr.AppendTo(text[:0]))
 	if method := r.Method.AppendTo(text[:0]); len(method) > 0 {

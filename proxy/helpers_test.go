@@ -91,7 +91,7 @@ func policies(t testing.TB, list string) *policy.Chain {
 		t.Fatal(err)
 	}
 	r := c.Reporter()
-	chain := policy.Compile(c.Routes[0].Policies, policy.BuildContext{Route: "x", Report: r})
+	chain, _ := policy.Compile(c.Routes[0].Policies, policy.BuildContext{Route: "x", Report: r, Config: c, Consumers: policy.NewConsumers(c)})
 	if err := r.Err(); err != nil {
 		t.Fatal(err)
 	}

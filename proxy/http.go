@@ -48,6 +48,8 @@ type state struct {
 	asked  asked
 	line   metric.Line
 
+	versioned versioned
+
 	failure message.Failure // what refuse returns
 }
 
@@ -80,28 +82,41 @@ func (h *HTTP) Serve(x *message.Exchange) {
 		reason = site.readPath(x, site.Paths, s.shard)
 	}
 	site.receive(x)
+	if reason == message.ReasonNone && s.preflight(x) {
+		s.note(x)
+		return
+	}
 	failure := s.choose(x, reason)
 	s.note(x)
 	if failure != nil {
 		x.Fail(failure)
 		site.problem(x)
+		s.tellVersion(x)
 		return
 	}
-	s.run(x)
+	s.run(x, 0)
 }
 
-// run lets the route's policies and its action answer.
-func (s *state) run(x *message.Exchange) {
+// run lets the route's policies, but for the first from, and its action answer.
+func (s *state) run(x *message.Exchange, from int) {
 	r := s.route
 	x.Outcome.Route = r.Name
 	if r.Timeout > 0 {
 		x.Deadline = x.Times.Read + int64(r.Timeout)
 	}
-	ran, done, failure := r.Policies.Request(x)
+	ran, done, failure := r.Policies.Request(x, from, s)
+	if failure == nil && !done && r.Rewrite != nil {
+		if reason := r.Rewrite.apply(x); reason != message.ReasonNone {
+			failure = s.refuse(reason)
+		}
+	}
 	if failure == nil && !done {
 		x.Times.Routed = x.Times.Read
 		if r.Policies.Len() > 0 {
 			x.Times.Routed = message.Now()
+		}
+		if x.Identity != nil {
+			tellIdentity(x)
 		}
 		if r.Mirror != nil {
 			s.mirror.begin(x, r.Mirror, s.shard)
@@ -115,15 +130,17 @@ func (s *state) run(x *message.Exchange) {
 		x.Fail(failure)
 		s.site.problem(x)
 	}
-	s.answer(x, ran)
+	s.answer(x, ran, from)
 }
 
-// note keeps what the log tells of the request.
+// note keeps what the log tells of the request, and what stored answers are found by.
 func (s *state) note(x *message.Exchange) {
-	if s.site.Log == nil {
+	if s.site.Log == nil && s.site.Caches == nil {
 		return
 	}
-	s.site.Log.due.Inc(s.shard)
+	if s.site.Log != nil {
+		s.site.Log.due.Inc(s.shard)
+	}
 	r := &x.Request
 	s.asked = asked{host: r.Host, path: r.Path, query: r.Query, agent: r.Header.Get(message.UserAgent)}
 	if len(r.Path) == 0 {
@@ -131,10 +148,10 @@ func (s *state) note(x *message.Exchange) {
 	}
 }
 
-// answer runs the response policies of the first ran policies and adds what every response has.
-func (s *state) answer(x *message.Exchange, ran int) {
+// answer runs the response policies of the first ran policies, without the first from, and adds what every response has.
+func (s *state) answer(x *message.Exchange, ran, from int) {
 	for {
-		left, failure := s.route.Policies.Response(x, ran)
+		left, failure := s.route.Policies.Response(x, ran, from)
 		if failure == nil {
 			break
 		}
@@ -144,6 +161,21 @@ func (s *state) answer(x *message.Exchange, ran int) {
 		ran = left
 	}
 	x.Response.Header.Set(requestID, x.ID)
+	if from == 0 {
+		s.tellVersion(x)
+	}
+	if s.site.Caches != nil && unsafe(x.Request.Method.Known) && x.Response.Status < 400 {
+		s.site.Caches.Invalidate(x, s.asked.host, s.asked.path, s.asked.query)
+	}
+}
+
+// unsafe reports whether a request of the method may have changed something (RFC 9110 section 9.2.1).
+func unsafe(m message.MethodID) bool {
+	switch m {
+	case message.GET, message.HEAD, message.OPTIONS, message.TRACE:
+		return false
+	}
+	return true
 }
 
 // drop gives back what a response borrows that will not be sent. An error of it is that of a
@@ -163,17 +195,22 @@ func (h *HTTP) Finish(x *message.Exchange) {
 		return
 	}
 	s.served = false
-	if s.flying {
-		s.flight.Finish(x)
-		s.flying = false
-		s.mirror.sent(x, s.shard, true)
-	}
+	s.end(x)
 	s.count(x)
 	if s.site.Log != nil {
 		s.log(x)
 	}
 	s.site, s.route = nil, nil
-	s.found, s.asked = route.Result[*Route]{}, asked{}
+	s.found, s.asked, s.versioned = route.Result[*Route]{}, asked{}, versioned{}
+}
+
+// end ends what the exchange has under way.
+func (s *state) end(x *message.Exchange) {
+	if s.flying {
+		s.flight.Finish(x)
+		s.flying = false
+		s.mirror.sent(x, s.shard, true)
+	}
 }
 
 // choose finds the route and applies what it says of paths, upgrades and trailers. reason is what
@@ -183,6 +220,9 @@ func (s *state) choose(x *message.Exchange, reason message.Reason) *message.Fail
 	if reason != message.ReasonNone {
 		return s.refuse(reason)
 	}
+	if s.versioned.api != nil {
+		s.leaveVersion(x)
+	}
 	s.site.Table.Lookup(x, &s.found)
 	if reason = s.found.Reason; reason == message.PathAmbiguous {
 		reason = s.site.lenient(x, reason, s.shard)
@@ -190,6 +230,9 @@ func (s *state) choose(x *message.Exchange, reason message.Reason) *message.Fail
 	if reason != message.ReasonNone {
 		if reason == message.MethodNotAllowed {
 			x.Response.Header.Set(allow, s.found.Allow)
+		}
+		if s.found.API != nil {
+			return s.refuseVersion(reason)
 		}
 		return s.refuse(reason)
 	}
@@ -204,7 +247,7 @@ func (s *state) choose(x *message.Exchange, reason message.Reason) *message.Fail
 		x.Request.Upgrade = nil
 	}
 	x.Request.Trailers = r.Trailers
-	return nil
+	return s.enterVersion(x)
 }
 
 // rereadPath reads the path as the route r, which was chosen, wants it read.
@@ -217,8 +260,9 @@ func (s *state) rereadPath(x *message.Exchange, r *Route) message.Reason {
 		return message.ReasonNone
 	}
 	// The path was matched with slashes that are now gone. What is forwarded must not be the path
-	// of another route.
-	if s.site.Table.Lookup(x, &s.found); s.found.Payload != r {
+	// of another route, or that of another version.
+	version := s.found.Version
+	if s.site.Table.Lookup(x, &s.found); s.found.Payload != r || s.found.Version != version {
 		return message.PathAmbiguous
 	}
 	return message.ReasonNone
@@ -243,4 +287,6 @@ var (
 	forwardedFor   = message.XForwardedFor.Name()
 	forwardedHost  = message.XForwardedHost.Name()
 	forwardedProto = message.XForwardedProto.Name()
+	consumerField  = message.XConsumer.Name()
+	planField      = message.XConsumerPlan.Name()
 )

@@ -2,16 +2,13 @@ package proxy
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/sluice-gateway/sluice/http1"
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
 	"github.com/sluice-gateway/sluice/upstream"
@@ -31,11 +28,11 @@ const (
 // Mirror sends copies of a route's requests to another backend and drops the answers. The copy is what the action got, so with all that
 // policies have changed. It is made when the request itself has been sent, and nothing of it is waited for.
 type Mirror struct {
-	Backend *upstream.Backend
-	Share   float64 // of the requests, 0 to 1
-	MaxBody int64   // a request with a larger body is not copied
-	Metrics MirrorMetrics
-	Copies  *Copies
+	Backend  *upstream.Backend
+	Share    float64 // of the requests, 0 to 1
+	MaxBody  int64   // a request with a larger body is not copied
+	Metrics  MirrorMetrics
+	Branches *Branches
 
 	underWay atomic.Int64
 }
@@ -51,109 +48,14 @@ func NewMirrorMetrics(scope *metric.Scope, route string) MirrorMetrics {
 	return MirrorMetrics{Answered: count("answered"), Failed: count("failed"), Busy: count("busy"), TooLarge: count("too_large"), Broken: count("broken")}
 }
 
-// Copies are all copies under way of a program. It is safe for any number of goroutines; the zero value is ready. A copy takes its lock three
-// times, for a moment: it has a goroutine of its own and costs a whole request, so that is not what it costs.
-type Copies struct {
-	running sync.WaitGroup // Add under mu
-	mu      sync.Mutex
-	closed  bool
-	flights map[*duplicate]struct{} // that can be ended
-	quiet   int64                   // moment before which no panic is reported again
-
-	// Report is told of panics, one line and a stack; nil drops them. Set before use.
-	Report func(line string)
-
-	held atomic.Int64 // bytes of bodies that are kept for copies
-}
-
-// maxHeld bounds the bytes of request bodies that are kept for copies, of all routes together. What would go beyond is not copied.
-const maxHeld = 64 << 20
-
-// Held returns how many bytes of request bodies are kept for copies now.
-func (c *Copies) Held() int64 { return c.held.Load() }
-
-// hold counts n more bytes, or reports that there may not be as many.
-func (c *Copies) hold(n int) bool {
-	if c.held.Add(int64(n)) > maxHeld {
-		c.held.Add(int64(-n))
-		return false
-	}
-	return true
-}
-
-// enter counts a copy, unless Close was called.
-func (c *Copies) enter(d *duplicate) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	if c.flights == nil {
-		c.flights = make(map[*duplicate]struct{})
-	}
-	c.flights[d] = struct{}{}
-	c.running.Add(1)
-	return true
-}
-
-// reading is called when a copy has an answer, and reports false if it is to be dropped. The body can be interrupted from then on.
-func (c *Copies) reading(d *duplicate, answer message.Body) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return false
-	}
-	d.answer, _ = answer.(interface{ Interrupt() })
-	return true
-}
-
-// settle puts a copy out of Close's reach, which still waits for it: until leave.
-func (c *Copies) settle(d *duplicate) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.flights, d)
-	d.answer = nil
-}
-
-func (c *Copies) leave() { c.running.Done() }
-
-// report tells of a panic, once a minute at most.
-func (c *Copies) report(panicked any) {
-	now := message.Now()
-	c.mu.Lock()
-	due := c.Report != nil && now >= c.quiet
-	if due {
-		c.quiet = now + int64(time.Minute)
-	}
-	c.mu.Unlock()
-	if due {
-		c.Report(fmt.Sprintf("a copy of a request ended by a panic, which is a bug in this program: %v\n%s", panicked, debug.Stack()))
-	}
-}
-
-// Close ends the copies that are under way and waits for them. No others begin. The program ends: connections of copies may not be usable any more.
-func (c *Copies) Close() {
-	c.mu.Lock()
-	c.closed = true
-	for d := range c.flights {
-		d.cancel.Fire()
-		if d.answer != nil {
-			d.answer.Interrupt()
-		}
-	}
-	c.mu.Unlock()
-	c.running.Wait()
-}
-
 // duplicate is one copy. It is pooled.
 type duplicate struct {
+	branch
 	x      message.Exchange
 	flight upstream.Flight
-	cancel http1.Cancel
 	body   message.Bytes
-	kept   []byte                   // what body is made of
-	held   int                      // bytes counted for it
-	answer interface{ Interrupt() } // the body that is being read, if that can be ended; guarded by mu of Copies
+	kept   []byte // what body is made of
+	held   int    // bytes counted for it
 }
 
 // duplicates is a pool (read-only: what it holds has no meaning).
@@ -166,7 +68,7 @@ var duplicates = sync.Pool{New: func() any {
 // tee is a request body that is kept on its way, for the copy.
 type tee struct {
 	source message.Body
-	copies *Copies
+	copies *Branches
 	held   int // bytes counted for kept
 	kept   []byte
 	limit  int64
@@ -240,7 +142,7 @@ func (m *mirroring) begin(x *message.Exchange, mirror *Mirror, shard metric.Shar
 	}
 	m.mirror = mirror
 	if x.Request.Length != 0 {
-		m.body = tee{source: x.Request.Body, kept: m.body.kept[:0], limit: mirror.MaxBody, copies: mirror.Copies}
+		m.body = tee{source: x.Request.Body, kept: m.body.kept[:0], limit: mirror.MaxBody, copies: mirror.Branches}
 		x.Request.Body = &m.body
 	}
 }
@@ -290,34 +192,35 @@ func (m *Mirror) copy(x *message.Exchange, from *mirroring, shard metric.Shard) 
 	d.x.Times.Routed = message.Now() // the copy's own times count from here: the answer to the request itself may have taken long
 	d.x.Deadline = d.x.Times.Routed + int64(copyTime)
 	d.cancel.Reset()
+	d.ended = false
 	d.flight.Shard, d.flight.Cancel = shard, &d.cancel
-	if !m.Copies.enter(d) {
+	if !m.Branches.enter(&d.branch) {
 		m.underWay.Add(-1)
-		m.Copies.held.Add(int64(-d.held))
+		m.Branches.held.Add(int64(-d.held))
 		return // the program ends
 	}
 	go d.run(m, shard)
 }
 
-// run is the goroutine of a copy; Copies joins it.
+// run is the goroutine of a copy; Branches joins it.
 func (d *duplicate) run(m *Mirror, shard metric.Shard) {
 	defer func() {
 		if p := recover(); p != nil {
 			// A mistake of this program: the copy is lost, and what it has is left to the collector.
 			m.Metrics.Failed.Inc(shard)
-			m.Copies.settle(d)
+			m.Branches.settle(&d.branch)
 			m.underWay.Add(-1)
-			m.Copies.held.Add(int64(-d.held))
-			m.Copies.leave()
-			m.Copies.report(p)
+			m.Branches.held.Add(int64(-d.held))
+			m.Branches.leave()
+			m.Branches.report("a copy of a request", p)
 		}
 	}()
 	x := &d.x
 	failure := m.Backend.Do(x, &d.flight)
-	if failure == nil && m.Copies.reading(d, x.Response.Body) {
+	if failure == nil && m.Branches.reading(&d.branch, x.Response.Body) {
 		failure = swallow(x.Response.Body)
 	}
-	m.Copies.settle(d)
+	m.Branches.settle(&d.branch)
 	drop(&x.Response)
 	if failure == nil {
 		m.Metrics.Answered.Inc(shard)
@@ -328,12 +231,12 @@ func (d *duplicate) run(m *Mirror, shard metric.Shard) {
 	d.flight.Finish(x)
 	x.Reset()
 	m.underWay.Add(-1)
-	m.Copies.held.Add(int64(-d.held))
+	m.Branches.held.Add(int64(-d.held))
 	d.held = 0
 	if cap(d.kept) <= maxKept {
 		duplicates.Put(d)
 	}
-	m.Copies.leave()
+	m.Branches.leave()
 }
 
 // swallow reads an answer that nobody wants, as far as that is worth its connection. A failure says that it was broken off.

@@ -52,10 +52,10 @@ func TestMirrorClose(t *testing.T) {
 			}
 			if tc.reading { // all of them, not one before its answer
 				testnet.Eventually(t, "the copies reading", func() bool {
-					m.Copies.mu.Lock()
-					defer m.Copies.mu.Unlock()
+					m.Branches.mu.Lock()
+					defer m.Branches.mu.Unlock()
 					n := 0
-					for d := range m.Copies.flights {
+					for d := range m.Branches.all {
 						if d.answer != nil {
 							n++
 						}
@@ -64,7 +64,7 @@ func TestMirrorClose(t *testing.T) {
 				})
 			}
 			began := message.Now()
-			m.Copies.Close()
+			m.Branches.Close()
 			if took := time.Duration(message.Now() - began); took > copyTime/2 {
 				t.Errorf("Close took %v: the copies were waited for", took)
 			}
@@ -74,10 +74,10 @@ func TestMirrorClose(t *testing.T) {
 			if r := c.Do("GET", get("/")); r.Status != 200 {
 				t.Errorf("answer after Close %+v", r)
 			}
-			if m.underWay.Load() != 0 || len(m.Copies.flights) != 0 || shadow.Conns() != 3 {
+			if m.underWay.Load() != 0 || len(m.Branches.all) != 0 || shadow.Conns() != 3 {
 				t.Error("a copy after Close")
 			}
-			m.Copies.Close()
+			m.Branches.Close()
 		})
 	}
 }
@@ -155,7 +155,7 @@ func TestMirrorStress(t *testing.T) {
 	for range 8 {
 		testnet.Receive(t, "the first half", half)
 	}
-	m.Copies.Close()
+	m.Branches.Close()
 	clients.Wait()
 	got := m.Metrics.counts()
 	mu.Lock()

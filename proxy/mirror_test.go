@@ -43,10 +43,10 @@ func mirrorTo(t testing.TB, address string, edit func(*upstream.Options)) *Mirro
 		}
 	}, nil)
 	m := &Mirror{
-		Backend: b, Share: 1, MaxBody: 64 << 10, Copies: new(Copies),
+		Backend: b, Share: 1, MaxBody: 64 << 10, Branches: new(Branches),
 		Metrics: NewMirrorMetrics(metric.NewRegistry(metric.Options{}).Scope(), "r"),
 	}
-	t.Cleanup(m.Copies.Close)
+	t.Cleanup(m.Branches.Close)
 	return m
 }
 

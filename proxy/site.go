@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/expr"
@@ -24,7 +25,11 @@ type Site struct {
 	ProblemType    string // member type of problems; {reason} is replaced
 	Log            *Log   // nil for none
 	Metrics        SiteMetrics
+	Preflights     bool               // there are routes that answer preflight requests
+	Branches       *Branches          // what runs beside exchanges
+	Caches         policy.Invalidator // nil where nothing is cached
 
+	tasks    atomic.Int64
 	none     *Route   // stands for requests that no route was found for
 	problems []string // by reason: the document up to the request id
 }
@@ -64,7 +69,9 @@ type Route struct {
 	Timeout  time.Duration // of the whole exchange; 0 for none
 	Policies *policy.Chain
 	Action   Action
+	Rewrite  *Rewrite       // nil for none
 	Mirror   *Mirror        // nil for none
+	API      *API           // that the route belongs to; nil for none
 	Upgrade  []string       // protocols that the route permits, lower case
 	Trailers []message.Name // request trailers that the route forwards
 	Metrics  RouteMetrics
@@ -129,7 +136,7 @@ func (s *Site) readPath(x *message.Exchange, rules message.PathRules, shard metr
 	return reason
 }
 
-// Action is what a route does with a request: one of Forward, Split, Redirect, Respond.
+// Action is what a route does with a request: one of Forward, Split, Compose, Redirect, Respond.
 type Action interface {
 	serve(x *message.Exchange, s *state) *message.Failure
 }
@@ -140,6 +147,19 @@ type Forward struct{ Backend *upstream.Backend }
 func (a *Forward) serve(x *message.Exchange, s *state) *message.Failure {
 	s.flying = true
 	return a.Backend.Do(x, &s.flight)
+}
+
+// Compose makes one answer of several.
+type Compose struct{ Plan Composer }
+
+// Composer calls backends and makes an answer of theirs.
+type Composer interface {
+	// Serve fills x.Response. It uses the exchange's own thread of control, and what it has begun has ended when it returns.
+	Serve(x *message.Exchange, shard metric.Shard) *message.Failure
+}
+
+func (a *Compose) serve(x *message.Exchange, s *state) *message.Failure {
+	return a.Plan.Serve(x, s.shard)
 }
 
 // Redirect answers with the address of another place.

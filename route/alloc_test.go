@@ -12,11 +12,15 @@ import (
 // TestLookupAllocations is the gate of the hot path: no lookup allocates, whatever it finds.
 func TestLookupAllocations(t *testing.T) {
 	table, _ := build(t,
-		"GET * /a", "GET,PURGE * /a/{x}", "* * /files/{y}", "* *.shop.example /a/b/c/*", "* shop.example /q X-A: 1 ?p=1", "PUT * /m X-A: 1", "* * /files/a/{z}")
+		"GET * /a", "GET,PURGE * /a/{x}", "* * /files/{y}", "* *.shop.example /a/b/c/*", "* shop.example /q X-A: 1 ?p=1", "PUT * /m X-A: 1", "* * /files/a/{z}",
+		"GET * /api/{x}/* @bank:v1", "GET * /api/{x}/* @bank:v2 keep", "PUT * /api/b @bank:v1", "* * /{x}/mail @mail", "* * /shop @shop")
 	for _, target := range []string{
 		"GET http://h/a", "HEAD http://h/a", "GET http://h/a/1", "GET http://h/a/%20%25;v=1", "GET http://x.shop.example/a/b/c/d/e",
 		"GET http://shop.example/q?x&%70=%31\nX-A: 2\nX-A: 3, 1", "POST http://h/a", "PURGE http://h/a/b", "OTHER http://h/a/b", "GET http://h/none",
 		"GET http://h/m\nX-A: 1", "GET http://h/files/a%2Fb", "GET http://h/files/b%2Fb",
+		"GET http://h/v1/api/a/b", "GET http://h/api/a%20/%2F\nAccept-Version: v1", "GET http://h/api/a/b%2F\nAccept: text/html, application/vnd.bank.v2+json;q=0.5",
+		"GET http://h/v9/api/a/b", "GET http://h/api/a/b\nAccept-Version: v3", "GET http://h/api/a/b\nAccept-Version: v1\nAccept-Version: v1",
+		"GET http://h/v1/api/b", "GET http://h/a/mail?v=v%32", "GET http://h/a/mail?v=v2&v=v3", "GET http://h/shop", "GET http://h/v1/shop\nX-Shop: 2024-06",
 	} {
 		x := new(message.Exchange)
 		request(t, x, target)

@@ -77,6 +77,32 @@ func BenchmarkLookupCatchAll(b *testing.B) {
 	}
 }
 
+// BenchmarkLookupVersion is a table with two routes of an API for one pattern, asked in the ways to name a version.
+func BenchmarkLookupVersion(b *testing.B) {
+	table, _ := build(b, "GET * /accounts/{id} @bank:v1", "GET * /accounts/{id} @bank:v2", "POST * /transfers @bank", "GET * /rates/{currency}")
+	for _, c := range []struct{ name, request string }{
+		{"path", "GET http://h/v1/accounts/7"},
+		{"header", "GET http://h/accounts/7\nUser-Agent: a\nAccept-Version: v1"},
+		{"type", "GET http://h/accounts/7\nUser-Agent: a\nAccept: text/html, application/vnd.bank.v1+json"},
+		{"default", "GET http://h/accounts/7\nUser-Agent: a\nAccept: */*"},
+		{"none", "GET http://h/rates/EUR"},
+		{"unknown", "GET http://h/v9/accounts/7"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			x := new(message.Exchange)
+			request(b, x, c.request)
+			var res Result[string]
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Lookup(x, &res)
+			}
+			if (res.Reason == message.ReasonNone) != (c.name != "unknown") {
+				b.Fatal(res.Reason)
+			}
+		})
+	}
+}
+
 func BenchmarkLookupEscaped(b *testing.B) {
 	table, _ := build(b, "* * /files/{name}/x")
 	x := new(message.Exchange)

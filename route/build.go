@@ -22,6 +22,9 @@ type Route[T any] struct {
 	Name    string
 	Match   Match
 	Payload T
+	// API is the one that the route belongs to, nil for none, and Versions are those of it that the route is for, all of them if there are none.
+	API      *API
+	Versions []string
 	// KeepEncodedSlash trusts the route's backend to read %2F in a path as it was meant: the request is not refused where reading it as a slash would
 	// select another route.
 	KeepEncodedSlash bool
@@ -30,7 +33,7 @@ type Route[T any] struct {
 // Error says which part of a route is wrong.
 type Error struct {
 	Route string // its name
-	Part  string // the key of the match: host, path, method, or match for a header or query
+	Part  string // the key: host, path, method, api, versions, or match for a header or query
 	Err   error
 }
 
@@ -44,6 +47,7 @@ func (e *Error) Unwrap() error { return e.Err }
 type Builder[T any] struct {
 	routes []compiled
 	listed []listed[T]
+	apis   map[*API]*api
 }
 
 // compiled is a route before its table is built.
@@ -52,7 +56,7 @@ type compiled struct {
 	hosts   []host
 	pattern pattern
 	methods []string
-	entry   entry
+	entry   entry // offer is that of the pattern without a version
 }
 
 type host struct {
@@ -73,6 +77,11 @@ func (b *Builder[T]) AddRoute(r Route[T]) error {
 	if err != nil {
 		return &Error{Route: r.Name, Part: part, Err: err}
 	}
+	if r.API != nil {
+		if part, err := b.offer(&c.entry, r.API, r.Versions); err != nil {
+			return &Error{Route: r.Name, Part: part, Err: err}
+		}
+	}
 	c.name = r.Name
 	c.entry.index = len(b.routes)
 	c.entry.keepSlash = r.KeepEncodedSlash
@@ -81,9 +90,35 @@ func (b *Builder[T]) AddRoute(r Route[T]) error {
 	return nil
 }
 
+// offer makes e an entry of an API.
+func (b *Builder[T]) offer(e *entry, a *API, versions []string) (part string, err error) {
+	c := b.apis[a]
+	if c == nil {
+		if c, err = compileAPI(a); err != nil {
+			return "api", err
+		}
+		if b.apis == nil {
+			b.apis = make(map[*API]*api)
+		}
+		b.apis[a] = c
+	}
+	e.offer, e.rank = &offer{api: c, path: unnamed}, rankListed
+	if len(versions) == 0 {
+		e.offer.versions, e.rank = 1<<len(a.Versions)-1, rankAny
+	}
+	for _, name := range versions {
+		place := slices.Index(a.Versions, name)
+		if place < 0 {
+			return "versions", fmt.Errorf("the API %s has no version %q", a.Name, name)
+		}
+		e.offer.versions |= 1 << place
+	}
+	return "", nil
+}
+
 // compile makes an entry of a match; part names the key that is wrong.
 func compile(m *Match) (c compiled, part string, err error) {
-	c.methods = m.Methods
+	c.methods, c.entry.rank = m.Methods, rankNone
 	for _, text := range m.Hosts {
 		name, wild, err := parseHost(text)
 		if err != nil {
@@ -99,6 +134,7 @@ func compile(m *Match) (c compiled, part string, err error) {
 	if c.pattern, err = parsePattern(m.Path); err != nil {
 		return c, "path", err
 	}
+	c.entry.literal = c.pattern.segments[0].kind == literal
 	for i, s := range c.pattern.segments {
 		if s.kind != literal {
 			c.entry.captures = append(c.entry.captures, captured{s.text, i, s.kind == rest})
@@ -131,7 +167,7 @@ func (b *Builder[T]) Build() (*Table[T], error) {
 
 // Review is Build with what is worth a warning, which takes longer to find than the table to build.
 func (b *Builder[T]) Review() (*Table[T], []Warning, error) {
-	return b.build(&shadows{leaves: make(map[*leaf]*rank)})
+	return b.build(&shadows{places: make(map[place]*taking)})
 }
 
 // build makes the table, and looks for warnings if s is there.
@@ -151,13 +187,15 @@ func (b *Builder[T]) build(s *shadows) (*Table[T], []Warning, error) {
 		e := c.entry
 		e.methods = t.matcher.methods.mask(c.methods)
 		for _, h := range c.hosts {
-			l := t.matcher.hosts.level(h.name, h.wild).add(&c.pattern)
-			l.entries = append(l.entries, e)
-			if len(l.entries) == 2 {
-				shared = append(shared, l)
-			}
+			level := t.matcher.hosts.level(h.name, h.wild)
+			l := level.add(&c.pattern)
+			shared = l.add(e, shared)
 			if s != nil {
 				s.add(c.name, h, l, &e)
+			}
+			if e.offer != nil && e.offer.api.byPath {
+				t.matcher.inPath = true
+				shared = level.addVersions(&c.pattern, e, shared)
 			}
 		}
 	}
@@ -170,8 +208,45 @@ func (b *Builder[T]) build(s *shadows) (*Table[T], []Warning, error) {
 	return t, append(s.warnings(), t.matcher.costs()...), nil
 }
 
+// add enters e, and l among those that several entries share.
+func (l *leaf) add(e entry, shared []*leaf) []*leaf {
+	l.entries = append(l.entries, e)
+	l.versioned = l.versioned || e.offer != nil
+	if len(l.entries) == 2 {
+		shared = append(shared, l)
+	}
+	return shared
+}
+
+// addVersions enters e, whose API has its versions in the path, once for each version before its pattern, and once for those that are unknown.
+func (h *hostRoutes) addVersions(p *pattern, e entry, shared []*leaf) []*leaf {
+	whole := *e.offer
+	enter := func(level *hostRoutes, p *pattern, place int8, literal bool) {
+		o := whole
+		o.path = place
+		e.offer, e.literal = &o, literal
+		shared = level.add(p).add(e, shared)
+	}
+	for i, name := range whole.api.Versions {
+		version := segment{literal, name}
+		behind := pattern{class: p.class, segments: append([]segment{version}, p.segments...)}
+		enter(h, &behind, int8(i), true)
+		if s := p.segments[0]; len(p.segments) == 1 && (s.kind == rest || s.kind == literal && s.text == "") {
+			enter(h, &pattern{class: p.class, segments: behind.segments[:1]}, int8(i), true) // /v1 is / in version v1
+		}
+	}
+	if h.unknown == nil {
+		h.unknown = &hostRoutes{}
+	}
+	enter(h.unknown, p, unknown, false)
+	return shared
+}
+
 // compare orders the routes of a leaf, the one that wins first.
 func compare(a, b *entry) int {
+	if a.rank != b.rank {
+		return cmp.Compare(a.rank, b.rank)
+	}
 	if (a.methods == 0) != (b.methods == 0) {
 		if a.methods != 0 {
 			return -1

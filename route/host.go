@@ -13,6 +13,7 @@ type hostRoutes struct {
 	longest  int              // of the keys of exact, in bytes: a longer path is not looked up
 	captures *node
 	prefixes *node
+	unknown  *hostRoutes // those of APIs that have their versions in the path, without them: what an unknown version stood before
 }
 
 // add returns the leaf of a pattern.
@@ -49,11 +50,23 @@ func (h *hostRoutes) visits() int {
 	if h.prefixes != nil {
 		n += h.prefixes.visits()
 	}
+	if h.unknown != nil {
+		n += h.unknown.visits()
+	}
 	return n
 }
 
 // find returns the best entry at this level, or nil.
 func (h *hostRoutes) find(q *query) *entry {
+	e := h.best(q)
+	if h.unknown != nil {
+		return h.findUnknown(q, e)
+	}
+	return e
+}
+
+// best is find without a look at versions that are unknown.
+func (h *hostRoutes) best(q *query) *entry {
 	if h.exact != nil && len(q.path) <= h.longest {
 		// A map, because a tree of ten thousand exact paths is slower; the key is not copied.
 		if l := h.exact[string(q.path)]; l != nil {

@@ -9,8 +9,20 @@ type entry struct {
 	predicates []predicate
 	counts     [len(predicateTable)]int // how many predicates there are of each row
 	captures   []captured
+	offer      *offer // what the route has to do with versions; nil if it belongs to no API
 	keepSlash  bool
+	literal    bool // the first segment of the pattern is a literal
+	rank       rank // among the entries of a leaf, before the method
 }
+
+// rank is what an entry's versions make it among others with the same pattern.
+type rank uint8
+
+const (
+	rankListed rank = iota // for listed versions of an API
+	rankAny                // for all versions of an API
+	rankNone               // of no API
+)
 
 // captured is one value that a pattern takes from the path.
 type captured struct {
@@ -21,7 +33,8 @@ type captured struct {
 
 // leaf holds the routes of one host and one pattern, the most specific first.
 type leaf struct {
-	entries []entry // by value: one read of memory less
+	entries   []entry // by value: one read of memory less
+	versioned bool    // a route of an API is among them
 }
 
 // query is one request as it is looked up.
@@ -36,8 +49,14 @@ type query struct {
 	collect bool   // the methods of such routes are wanted
 	allow   uint64 // the methods of the routes that match but for the method
 
-	known  int                  // starts is filled up to here
-	starts [MaxSegments + 1]int // where the segments of path begin; behind the last, len(path)+1
+	known  int                     // starts is filled up to here
+	starts [MaxSegments + 2]uint32 // where the segments of path begin; behind the last, len(path)+1. A version may stand before those of a pattern.
+
+	// Where routes belong to APIs:
+	first   []byte // segment of the path that is looked up, if one of the APIs has its versions there
+	meaning meaning
+	passed  *entry // the first entry that fits but for the version
+	version finding
 }
 
 // read makes q look at path next.
@@ -47,6 +66,9 @@ func (q *query) read(path []byte) {
 
 // choose returns the first entry that matches, or nil. For HEAD, a route that names HEAD goes before one for GET, and that before one for any method.
 func (q *query) choose(l *leaf) *entry {
+	if l.versioned {
+		return q.chooseVersioned(l)
+	}
 	var byGet *entry
 	for i := range l.entries {
 		e := &l.entries[i]

@@ -10,7 +10,7 @@ import (
 )
 
 // parseRoute reads a route as the tests write it: "METHODS HOSTS PATTERN FIELD: VALUE … ?PARAM=VALUE …", where "*" is any method or host, lists are
-// separated by commas, and a value "*" is any value. The text is the route's name.
+// separated by commas, and a value "*" is any value; @API:VERSION,… belongs to one of testAPIs. The text is the route's name.
 func parseRoute(t testing.TB, text string) Route[string] {
 	t.Helper()
 	words := strings.Fields(text)
@@ -29,6 +29,14 @@ func parseRoute(t testing.TB, text string) Route[string] {
 		switch w := words[i]; {
 		case w == "keep":
 			r.KeepEncodedSlash = true
+		case w[0] == '@':
+			name, versions, some := strings.Cut(w[1:], ":")
+			if r.API = testAPIs[name]; r.API == nil {
+				t.Fatalf("route %q: there is no API %s", text, name)
+			}
+			if some {
+				r.Versions = strings.Split(versions, ",")
+			}
 		case w[0] == '?':
 			name, value, _ := strings.Cut(w[1:], "=")
 			r.Match.Query = append(r.Match.Query, ParamMatch{Name: name, Value: value, Any: value == "*"})

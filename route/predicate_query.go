@@ -35,26 +35,29 @@ func compileQuery(m *Match) ([]predicate, error) {
 
 func (p *paramCondition) match(x *message.Exchange) bool {
 	for left := x.Request.Query; len(left) > 0; {
-		param := left
-		if i := bytes.IndexByte(left, '&'); i >= 0 {
-			param, left = left[:i], left[i+1:]
-		} else {
-			left = nil
-		}
-		var value []byte
-		name := param
-		if i := bytes.IndexByte(param, '='); i >= 0 {
-			name, value = param[:i], param[i+1:]
-		}
-		if equalDecoded(name, p.name) && (p.any || equalDecoded(value, p.value)) {
+		var name, value []byte
+		name, value, left = nextParam(left)
+		if EqualParam(name, p.name) && (p.any || EqualParam(value, p.value)) {
 			return true
 		}
 	}
 	return false
 }
 
-// equalDecoded reports whether b, decoded, is s. A '%' that begins no escape stands for itself.
-func equalDecoded(b []byte, s string) bool {
+// nextParam cuts the first parameter off a query. One without "=" has no value.
+func nextParam(query []byte) (name, value, left []byte) {
+	name = query
+	if i := bytes.IndexByte(query, '&'); i >= 0 {
+		name, left = query[:i], query[i+1:]
+	}
+	if i := bytes.IndexByte(name, '='); i >= 0 {
+		name, value = name[:i], name[i+1:]
+	}
+	return name, value, left
+}
+
+// EqualParam reports whether b, a name or value in a query, is s when it is decoded as forms are (an escape, + for a space). A '%' that begins no escape stands for itself.
+func EqualParam(b []byte, s string) bool {
 	if len(b) > 3*len(s) {
 		return false // an escape makes three bytes of one
 	}

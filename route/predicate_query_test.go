@@ -26,8 +26,8 @@ func TestEqualDecoded(t *testing.T) {
 		{"A", "a", false},
 		{"%00", "\x00", true},
 	} {
-		if got := equalDecoded([]byte(c.raw), c.decoded); got != c.want {
-			t.Errorf("equalDecoded(%q, %q) = %v, want %v", c.raw, c.decoded, got, c.want)
+		if got := EqualParam([]byte(c.raw), c.decoded); got != c.want {
+			t.Errorf("EqualParam(%q, %q) = %v, want %v", c.raw, c.decoded, got, c.want)
 		}
 	}
 }

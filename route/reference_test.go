@@ -96,32 +96,53 @@ func refPredicates(m *Match, r *refRequest) bool {
 	return true
 }
 
-// reference returns the place of the route for a request; if there is none, -1 and the methods that would have been allowed.
-func reference(routes []Route[int], r *refRequest) (best int, allow []string) {
-	best = -1
-	var bestRank []int
+// reference returns what a request leads to.
+func reference(routes []Route[int], r *refRequest) refAnswer {
+	var whole, unknown []candidate // of the path as it is, and of what follows a version that is unknown
+	miss := refAnswer{route: -1, passed: map[string]bool{}}
 	for i := range routes {
 		m := &routes[i].Match
-		rank := []int{-refHost(m.Hosts, r.host)}
-		path, ok := refPath(m.Path, r.path)
-		if rank[0] == 0 || !ok || !refPredicates(m, r) {
+		host := refHost(m.Hosts, r.host)
+		if host == 0 || !refPredicates(m, r) {
 			continue
 		}
-		method, ok := refMethod(m.Methods, r.method)
-		if !ok {
-			allow = append(allow, m.Methods...)
-			continue
-		}
-		rank = append(append(rank, path...), method, -len(m.Headers), -len(m.Query), i)
-		if best < 0 || slices.Compare(rank, bestRank) < 0 {
-			best, bestRank = i, rank
+		method, allowed := refMethod(m.Methods, r.method)
+		for _, c := range refCandidates(&routes[i], r) {
+			list := &whole
+			if c.unknown {
+				list = &unknown
+			}
+			switch {
+			case c.passed:
+				miss.passed[c.failure] = true
+			case !allowed:
+				miss.allow = append(miss.allow, m.Methods...)
+			default:
+				c.route = i
+				c.rank = append(append([]int{-host}, c.rank...), c.versions, method, -len(m.Headers), -len(m.Query), i)
+				*list = append(*list, c)
+			}
 		}
 	}
-	if slices.Contains(allow, "GET") {
-		allow = append(allow, "HEAD")
+	if all := slices.Concat(whole, unknown); len(all) > 0 {
+		host := slices.MinFunc(all, compareRanks).rank[0]
+		other := func(c candidate) bool { return c.rank[0] != host }
+		whole, unknown = slices.DeleteFunc(whole, other), slices.DeleteFunc(unknown, other)
+		if len(whole) == 0 {
+			return slices.MinFunc(unknown, compareRanks).refAnswer
+		}
+		best := slices.MinFunc(whole, compareRanks)
+		if len(unknown) > 0 && !best.literal && best.failure == "" {
+			best = slices.MinFunc(unknown, compareRanks)
+		}
+		return best.refAnswer
 	}
-	slices.Sort(allow)
-	return best, slices.Compact(allow)
+	if slices.Contains(miss.allow, "GET") {
+		miss.allow = append(miss.allow, "HEAD")
+	}
+	slices.Sort(miss.allow)
+	miss.allow = slices.Compact(miss.allow)
+	return miss
 }
 
 // chooser makes decisions out of bytes, so that a fuzzer can steer them; when they are used up it always decides for the first.
@@ -185,7 +206,16 @@ func (c *chooser) route() Route[int] {
 			m.Query = append(m.Query, ParamMatch{Name: strings.ToLower(name), Value: "1", Any: v == 2})
 		}
 	}
-	return Route[int]{Match: m, KeepEncodedSlash: c.n(4) == 3}
+	r := Route[int]{Match: m, KeepEncodedSlash: c.n(4) == 3}
+	if name := pick(c, "", "", "", "", "", "bank", "bank", "shop", "mail", "path"); name != "" {
+		r.API = testAPIs[name]
+		for _, v := range r.API.Versions {
+			if c.n(3) == 2 {
+				r.Versions = append(r.Versions, v)
+			}
+		}
+	}
+	return r
 }
 
 func (c *chooser) request(routes []Route[int]) refRequest {
@@ -194,6 +224,19 @@ func (c *chooser) request(routes []Route[int]) refRequest {
 		host:   pick(c, "a.test", "b.a.test", "x.a.test", "x.y.test", "c.test", "other", "test"),
 		path:   c.path(routes),
 		query:  pick(c, "", "x-a=1", "x-b=1&x-a=2", "x%2Da=%31&x-b", "x-a=2&x-a=1&x-b=1"),
+	}
+	r.path = pick(c, "", "", "", "", "", "", "", "", "", "", "/v1", "/v2", "/v3", "/v9", "/2024-06", "/v1;p", "/va") + r.path
+	r.query += pick(c, "", "", "", "", "&version=v1", "&version=v9", "&v=v2", "&v=v2&v=v%31", "&v=")
+	for _, h := range [][2]string{
+		pick(c, [2]string{}, [2]string{}, [2]string{}, [2]string{"Accept-Version", "v1"}, [2]string{"Accept-Version", "v3"}, [2]string{"accept-version", "v9"}),
+		pick(c, [2]string{}, [2]string{}, [2]string{}, [2]string{}, [2]string{}, [2]string{}, [2]string{}, [2]string{"Accept-Version", "v1"}),
+		pick(c, [2]string{}, [2]string{}, [2]string{}, [2]string{"X-Shop", "v1"}, [2]string{"X-Shop", "2024-06"}, [2]string{"X-Shop", "v9"}),
+		pick(c, [2]string{}, [2]string{}, [2]string{}, [2]string{"Accept", "application/vnd.bank.v1+json"}, [2]string{"Accept", "*/*, application/vnd.bank.v9+json"},
+			[2]string{"Accept", "application/vnd.bank.v1+json; q=0.2, Application/vnd.bank.v3+json; charset=utf-8; q=0.5"}, [2]string{"Accept", "text/x-mail-v9"}),
+	} {
+		if h[0] != "" {
+			r.headers = append(r.headers, h)
+		}
 	}
 	for _, name := range []string{"X-A", "x-b"} {
 		if v := c.n(4); v > 0 {
@@ -233,40 +276,27 @@ func checkAgainstReference(t *testing.T, data []byte) {
 		r := c.request(routes)
 		fill(t, x, &r)
 		r.path = string(x.Request.Path) // the canonical one
-		want, allow := reference(routes, &r)
-		reason := message.ReasonNone
-		switch {
-		case want < 0 && allow != nil:
-			reason = message.MethodNotAllowed
-		case want < 0:
-			reason = message.NoRoute
-		case x.Request.HasSlash && !routes[want].KeepEncodedSlash:
+		a := reference(routes, &r)
+		if a.route >= 0 && a.failure == "" && x.Request.HasSlash && !routes[a.route].KeepEncodedSlash {
 			slashed := r
 			slashed.path = strings.ReplaceAll(strings.ReplaceAll(r.path, "%2F", "/"), "//", "/")
-			if other, _ := reference(routes, &slashed); other >= 0 && other != want {
-				reason = message.PathAmbiguous
+			if b := reference(routes, &slashed); b.route >= 0 && (b.route != a.route || b.failure != "" || b.version != a.version) {
+				a.failure = "path_ambiguous"
 			}
 		}
-		if never[want] {
-			t.Errorf("%+v\n was said never to match, and does\n%+v", routes[want].Match, r)
+		if a.route >= 0 && never[a.route] {
+			t.Errorf("%+v\n was said never to match, and does\n%+v", routes[a.route].Match, r)
 		}
 		var res Result[int]
 		table.Lookup(x, &res)
-		if res.Reason != reason || want >= 0 && res.Payload != want || string(res.Allow) != strings.Join(cond(want < 0, allow), ", ") {
-			t.Errorf("%+v\n leads to %d %q %q, want %d %q %q", r, res.Payload, res.Reason, res.Allow, want, reason, allow)
+		if want := a.wanted(); !slices.Contains(want, told(&res)) {
+			t.Errorf("%+v\n leads to %q, want %q", r, told(&res), want)
 			for i := range routes {
-				t.Logf("%d: %+v", i, routes[i].Match)
+				t.Logf("%d: %+v %v %v", i, routes[i].Match, routes[i].API, routes[i].Versions)
 			}
 			return
 		}
 	}
-}
-
-func cond(ok bool, list []string) []string {
-	if ok {
-		return list
-	}
-	return nil
 }
 
 func fill(t *testing.T, x *message.Exchange, r *refRequest) {
@@ -314,7 +344,7 @@ func FuzzLookup(f *testing.F) {
 // TestReferenceSeesEverything: the comparison above would be idle if its requests rarely matched.
 func TestReferenceSeesEverything(t *testing.T) {
 	seen := make(map[string]int)
-	for i := range 500 {
+	for i := range 1500 {
 		rng := rand.New(rand.NewPCG(uint64(i), 3))
 		data := make([]byte, 800)
 		for k := range data {
@@ -326,20 +356,33 @@ func TestReferenceSeesEverything(t *testing.T) {
 			routes[i] = c.route()
 		}
 		r := c.request(routes)
-		best, allow := reference(routes, &r)
+		best := reference(routes, &r)
 		switch {
-		case best >= 0:
-			rank, _ := refPath(routes[best].Match.Path, r.path)
-			seen[[]string{"exact", "captures", "prefix"}[rank[0]]]++
-		case allow != nil:
+		case best.failure != "":
+			seen[best.failure]++
+		case best.route >= 0:
+			if rank, ok := refPath(routes[best.route].Match.Path, r.path); ok {
+				seen[[]string{"exact", "captures", "prefix"}[rank[0]]]++
+			} else {
+				seen["behind a version"]++
+			}
+			if best.version != "" {
+				seen["versioned"]++
+			}
+		case best.allow != nil:
 			seen["method"]++
+		case len(best.passed) > 0:
+			for reason := range best.passed {
+				seen["passed "+reason]++
+			}
 		default:
 			seen["none"]++
 		}
 	}
-	for _, kind := range []string{"exact", "captures", "prefix", "method", "none"} {
-		if seen[kind] < 15 {
-			t.Errorf("only %d of 500 requests end as %s: %v", seen[kind], kind, seen)
+	for kind, least := range map[string]int{"exact": 15, "captures": 15, "prefix": 15, "method": 15, "none": 15, "versioned": 15, "behind a version": 15,
+		"version_unknown 404": 10, "version_unknown 400": 15, "version_unknown 406": 2, "header_repeated 0": 2, "passed version_not_offered 0": 15} {
+		if seen[kind] < least {
+			t.Errorf("only %d of 1500 requests end as %s: %v", seen[kind], kind, seen)
 		}
 	}
 }

@@ -92,7 +92,7 @@ func (n *node) visits() int {
 // where something is left to try after the child, and never deeper than a pattern has segments (MaxSegments), whatever the request.
 func (q *query) walk(n *node) *entry {
 	for {
-		if q.starts[n.depth] > len(q.path) { // no segment is left
+		if int(q.starts[n.depth]) > len(q.path) { // no segment is left
 			if n.leaf == nil {
 				return nil
 			}
@@ -126,14 +126,14 @@ func (q *query) walk(n *node) *entry {
 // segment returns the segment of the path at depth; those before it have been asked for. Each is searched for once, so that a long path costs no more
 // when the walk turns back.
 func (q *query) segment(depth int) []byte {
-	start := q.starts[depth]
+	start := int(q.starts[depth])
 	if q.known == depth {
 		end := len(q.path)
 		if i := bytes.IndexByte(q.path[start:], '/'); i >= 0 {
 			end = start + i
 		}
 		q.known++
-		q.starts[q.known] = end + 1
+		q.starts[q.known] = uint32(end) + 1
 	}
 	return q.path[start : q.starts[depth+1]-1]
 }

@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"maps"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -22,12 +23,20 @@ type Warning struct {
 // shadows finds routes that can never match. Only a route of the same host and pattern can take all requests of another: every other route that goes before
 // it is narrower.
 type shadows struct {
-	leaves map[*leaf]*rank
+	places map[place]*taking
 	order  []*shadowed
 }
 
-// rank is what the routes of a leaf, in the order of the file, take already.
-type rank struct {
+// place is where routes can take each other's requests: a pattern at a host, and a version of an API or none.
+type place struct {
+	leaf    *leaf
+	api     *api
+	rank    rank
+	version int
+}
+
+// taking is what the routes of a place, in the order of the file, take already.
+type taking struct {
 	same  map[string]*taken // by the text of all predicates, for routes that are alike
 	loose []loose           // routes with a predicate that fits any value: they may take requests of others that are not alike
 }
@@ -65,19 +74,33 @@ func (s *shadows) add(name string, h host, l *leaf, e *entry) {
 	}
 	current := s.order[len(s.order)-1]
 	current.hosts++
-	r := s.leaves[l]
-	if r == nil {
-		r = &rank{same: make(map[string]*taken)}
-		s.leaves[l] = r
+	p, versions := place{leaf: l, rank: e.rank}, uint64(1)
+	if e.offer != nil {
+		p.api, versions = e.offer.api, e.offer.versions
 	}
-	if by := r.add(name, e); by != "" {
+	first, free := "", false // in one version at least nobody takes its requests
+	for ; versions != 0; versions &= versions - 1 {
+		p.version = bits.TrailingZeros64(versions)
+		r := s.places[p]
+		if r == nil {
+			r = &taking{same: make(map[string]*taken)}
+			s.places[p] = r
+		}
+		by := r.add(name, e)
+		if by == "" {
+			free = true
+		} else if first == "" {
+			first = by
+		}
+	}
+	if !free {
 		current.at = append(current.at, h.String())
-		current.by = by
+		current.by = first
 	}
 }
 
 // add enters e and returns the name of the route that takes its requests, or "".
-func (r *rank) add(name string, e *entry) string {
+func (r *taking) add(name string, e *entry) string {
 	key := e.key()
 	t := r.same[key]
 	if t == nil {
@@ -101,7 +124,7 @@ func (r *rank) add(name string, e *entry) string {
 }
 
 // takenBy returns the name of a route before e that takes requests of e, if such routes together take all of them.
-func (r *rank) takenBy(t *taken, e *entry) string {
+func (r *taking) takenBy(t *taken, e *entry) string {
 	if e.methods == 0 {
 		if t.any != nil {
 			return t.any.name

@@ -39,6 +39,14 @@ func TestNeverMatches(t *testing.T) {
 		{"one host in two spellings", []string{"* a,A. /x"}, nil},
 		{"any value and a method before any method", []string{"GET * /a X-A: *", "* * /a X-A: 1"}, nil},
 		{"any host and one", []string{"* * /x", "* a /x"}, nil},
+		{"a version each", []string{"* * /a @bank:v1", "* * /a @bank:v2", "* * /a @bank", "* * /a"}, nil},
+		{"the same version", []string{"* * /a @bank:v1", "* * /a @bank:v1", "* * /{x} @bank", "* * /{y} @bank"}, []string{"1<0", "3<2"}},
+		{"a version of several", []string{"* * /a @bank:v1,v2", "* * /a @bank:v2", "* * /a @bank:v2,v3"}, []string{"1<0"}},
+		{"several for two versions", []string{"* * /a @bank:v1", "* * /a @bank:v2", "* * /a @bank:v2,v1"}, []string{"2<0"}},
+		{"a method of a version", []string{"GET * /a @bank:v1,v2", "GET * /a @bank:v1", "GET,PUT * /a @bank:v2", "* * /a @bank:v1"}, []string{"1<0"}},
+		{"versions with any value", []string{"* * /a @bank:v1,v2 X-A: *", "* * /a @bank:v1 X-A: 1", "* * /a @bank:v3 X-A: 1"}, []string{"1<0"}},
+		{"the same version of another API", []string{"* * /a @bank:v1", "* * /a @shop:v1"}, nil},
+		{"listed versions and all", []string{"GET * /a @path", "GET * /a @path:v1,v2"}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, warnings := build(t, c.routes...)
@@ -263,7 +271,7 @@ func TestWalkVisitsWhatItMust(t *testing.T) {
 // count walks as walk does, by recursion.
 func count(n *node, q *query, steps *int) {
 	*steps++
-	if q.starts[n.depth] > len(q.path) {
+	if int(q.starts[n.depth]) > len(q.path) {
 		return
 	}
 	segment := q.segment(int(n.depth))

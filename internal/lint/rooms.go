@@ -42,6 +42,7 @@ var rooms = []room{
 	{name: "limit", floor: 0, never: []never{
 		{"message", true, "a limiter counts keys; the policy makes the key from the message"}, {"net/http/...", false, whyOneMessage}}},
 	{name: "stream", floor: 0, only: []string{}, never: []never{{"net/http/...", true, whyOneMessage}}},
+	{name: "document", floor: 0, only: []string{}, never: []never{{"net/http/...", true, whyOneMessage}}},
 	{name: "config", floor: 0, only: []string{}, never: []never{{"net/http/...", true, whyOneMessage}}},
 
 	{name: "http1", floor: 1, never: []never{
@@ -51,6 +52,7 @@ var rooms = []room{
 	{name: "nethttp", floor: 1, only: []string{"message"}},
 	{name: "cert", floor: 1, never: []never{{"net/http/...", false, whyOneMessage}}},
 	{name: "cache", floor: 1, never: []never{{"net/http/...", false, whyOneMessage}}},
+	{name: "identity", floor: 1, never: []never{{"config", true, whyNoConfig}}},
 	{name: "discovery", floor: 1, only: []string{"metric"}, never: []never{{"net/http/...", true, whyOneMessage}, {"config", true, whyNoConfig}}},
 	{name: "expr", floor: 1, never: []never{
 		{"net/http/...", false, whyOneMessage}, {"config", true, whyNoConfig}, {"net", false, "an expression reads an Exchange and nothing else"}}},

@@ -1,0 +1,30 @@
+package compose
+
+import (
+	"github.com/sluice-gateway/sluice/metric"
+)
+
+// stepMetrics are the handles of a step.
+type stepMetrics struct {
+	outcomes [outcomeCount]*metric.Counter
+}
+
+func newStepMetrics(scope *metric.Scope, route, step string) stepMetrics {
+	var m stepMetrics
+	for o := outcomeOK; o < outcomeCount; o++ {
+		m.outcomes[o] = scope.Counter(metric.Steps, route, step, o.String())
+	}
+	return m
+}
+
+// count counts how the step has ended.
+func (m *stepMetrics) count(shard metric.Shard, o outcome) { m.outcomes[o].Inc(shard) }
+
+// planMetrics are the handles of a composition.
+type planMetrics struct {
+	crowded *metric.Counter // answers that were not kept
+}
+
+func newPlanMetrics(scope *metric.Scope, route string) planMetrics {
+	return planMetrics{crowded: scope.Counter(metric.StepsCrowded, route)}
+}
