@@ -56,6 +56,7 @@ func TestEdit(t *testing.T) {
 		{`{}`, `a.b=2 c=3 a=1`, `{"c":3,"a":1}`},
 		{`{}`, `c=3 b=2 a=1`, `{"c":3,"b":2,"a":1}`},
 		{`{"a":1}`, `a=2 a=3`, `{"a":3}`},
+		{`{}`, `a.x= a.y=1 b=1 a.x=2`, `{"a":{"y":1,"x":2},"b":1}`},
 		{`{"a":"x"}`, `a.b=1 a={"c":2}`, `{"a":{"c":2}}`},
 		{`{}`, `a\.b=1 c\\=2`, `{"a.b":1,"c\\":2}`},
 		{`{"x":1}`, "a\"b=1", `{"x":1,"a\"b":1}`},
@@ -302,5 +303,25 @@ func TestEditWide(t *testing.T) {
 	got, err := e.Append(nil, must(t, strings.TrimSuffix(text, ",")+"}"), values)
 	if want = strings.TrimSuffix(want, ",") + "}"; err != nil || string(got) != want {
 		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+}
+
+// TestRewritersForget looks at a released rewriter: it refers to no text.
+func TestRewritersForget(t *testing.T) {
+	renames, removes, sets, values := parseChanges(t, `a>b.c b=1 d.e=2`)
+	e, err := NewEdit(renames, removes, sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := new(rewriter)
+	if _, err := r.move(nil, []byte(`{"a":1,"b":{}}`), e.passes[0].move); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.pass(nil, []byte(`{"b":1,"d":3}`), e.passes[1].changes, values); err == nil {
+		t.Error("a value is put into a number")
+	}
+	r.release()
+	if r.values != nil || r.tree != nil || r.one[0] != nil || len(r.changes) != 0 {
+		t.Errorf("a released rewriter is %+v", r)
 	}
 }

@@ -72,7 +72,12 @@ func TestMergeErrors(t *testing.T) {
 	if got, err := AppendMerged(nil, Last, deep, deep); err != nil || len(got) != len(deep.Raw()) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	// After an error the next one finds nothing of it.
+	// After errors the next one finds nothing of them.
+	for range 2 * MaxDepth {
+		if _, err := AppendMerged(nil, Strict, must(t, `{"a":{"b":1}}`), must(t, `{"c":0,"a":1}`)); err == nil {
+			t.Fatal("a conflict is none")
+		}
+	}
 	if got, err := AppendMerged(nil, Deep, must(t, `{"a":{"b":1}}`), must(t, `{"a":{"c":1}}`)); err != nil || string(got) != `{"a":{"b":1,"c":1}}` {
 		t.Errorf("%s, %v", got, err)
 	}
@@ -245,5 +250,30 @@ func TestMergeMany(t *testing.T) {
 	}
 	if m := mergers.Get().(*merger); cap(m.links) > keptLinks || len(m.links) != 0 {
 		t.Errorf("room for %d links is kept", cap(m.links))
+	}
+}
+
+// TestMergersForget looks at a released merger: it refers to no text.
+func TestMergersForget(t *testing.T) {
+	m := &merger{strategy: Deep, names: borrowNames()}
+	for _, text := range []string{`{"a":{"b":1,"c":{}}}`, `{"a":{"b":2,"d":{"e":1}}}`} {
+		m.take(Of([]byte(text)))
+	}
+	if got, err := m.appendObject(nil, m.values); err != nil || string(got) != `{"a":{"b":2,"c":{},"d":{"e":1}}}` {
+		t.Fatalf("%s, %v", got, err)
+	}
+	m.release()
+	if m.names != nil || m.depth != 0 || len(m.members)+len(m.links)+len(m.values) != 0 {
+		t.Errorf("a released merger is %+v", m)
+	}
+	for _, l := range m.links[:cap(m.links)] {
+		if l.value.Exists() {
+			t.Errorf("a released merger refers to %s", l.value.Raw())
+		}
+	}
+	for _, v := range m.values[:cap(m.values)] {
+		if v.Exists() {
+			t.Errorf("a released merger refers to %s", v.Raw())
+		}
 	}
 }

@@ -181,7 +181,8 @@ func plainLength(text []byte) int {
 }
 
 // special returns a number whose lowest bit set is the top bit of the first byte, of the eight in w, that is a quote, a backslash, a control
-// byte or no ASCII; 0 if there is none. Bits above the lowest may be wrong: a byte found borrows from the next.
+// byte or no ASCII; 0 if there is none. Bits above the lowest may be wrong: a byte found borrows from the next. What is no ASCII has its top bit
+// set in one of the first two differences at least.
 func special(w uint64) uint64 {
-	return (((w ^ '"'*repeat) - repeat) | ((w ^ '\\'*repeat) - repeat) | (w - ' '*repeat) | w) & highs
+	return (((w ^ '"'*repeat) - repeat) | ((w ^ '\\'*repeat) - repeat) | (w - ' '*repeat)) & highs
 }

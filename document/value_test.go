@@ -3,6 +3,7 @@ package document
 import (
 	"encoding/json"
 	"math"
+	"math/bits"
 	"reflect"
 	"strings"
 	"testing"
@@ -193,6 +194,33 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// TestSpecial holds that of eight bytes the first that is special is found, whichever it is, wherever it stands and whatever follows.
+func TestSpecial(t *testing.T) {
+	isSpecial := func(c int) bool { return c < ' ' || c == '"' || c == '\\' || c >= 0x80 }
+	for _, plain := range []uint64{'a', ' ', '!', '#', '[', ']', 0x7F} {
+		for _, next := range []uint64{'"', '\\', 0, 0x1F, 0x80, 0xA2, 0xDC, 0xFF, 'a'} {
+			for c := range 256 {
+				for place := range 8 {
+					w := plain * repeat
+					w = w&^(0xFF<<(8*place)) | uint64(c)<<(8*place)
+					want := place
+					if place < 7 {
+						w = w&^(0xFF<<(8*place+8)) | next<<(8*place+8)
+					}
+					if !isSpecial(c) {
+						if want = place + 1; place == 7 || !isSpecial(int(next)) {
+							want = 8
+						}
+					}
+					if got := bits.TrailingZeros64(special(w)) / 8; got != want {
+						t.Fatalf("%016x: the first is %d; want %d", w, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestText(t *testing.T) {
 	for _, c := range []struct{ raw, text string }{
 		{`""`, ""}, {`"abc"`, "abc"}, {`"a\"b"`, `a"b`}, {`"\b\f\n\r\t\/\\"`, "\b\f\n\r\t/\\"}, {`"\u0041\u00e9\u20AC"`, "Aé€"}, {`"\ud83d\ude00x"`, "😀x"}, {`"\u0000"`, "\x00"},
@@ -256,10 +284,15 @@ func TestCompactAndDecode(t *testing.T) {
 	if got := v.Decode(); !reflect.DeepEqual(got, want) {
 		t.Errorf("decoded: %#v; want %#v", got, want)
 	}
-	deep := Of([]byte(strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)))
+	deep := Of([]byte(strings.Repeat(`[{"a":`, 50_000) + strings.Repeat("}]", 50_000)))
 	levels := 0
-	for at, ok := deep.Decode().([]any); ok && len(at) == 1; at, ok = at[0].([]any) {
-		levels++
+	for at := deep.Decode(); at != nil; levels++ {
+		switch v := at.(type) {
+		case []any:
+			at = v[0]
+		case map[string]any:
+			at = v["a"]
+		}
 	}
 	if levels != MaxDepth {
 		t.Errorf("decoded %d levels; want %d", levels, MaxDepth)

@@ -50,8 +50,8 @@ func (p *tenancy) Scope() *metric.Scope { return p.gen.scope }
 // State implements policy.Program.
 func (p *tenancy) State() string { return string(p.gen.config.State) }
 
-// Report implements policy.Program.
-func (p *tenancy) Report(line string) { p.gateway.o.Report(line) }
+// Reporter implements policy.Program.
+func (p *tenancy) Reporter() func(line string) { return p.gateway.o.Report }
 
 // service is a backend that policies send requests of their own to.
 type service struct{ backend *upstream.Backend }

@@ -57,6 +57,7 @@ const (
 	APIRequests
 	Steps
 	StepsCrowded
+	Authentications
 
 	// Collected when the registry is written; nobody asks for handles of these.
 	ProcessCPU
@@ -163,9 +164,10 @@ var table = [numFamilies]row{
 		help: "Series not kept because their family was full; they are counted under the label value other."},
 	APIRequests: {name: "sluice_api_requests_total", kind: counter, labels: []string{"api", "version", "consumer"}, limit: 50_000,
 		help: "Requests for a version of an API, by consumer; the consumer is empty where the caller is none or not known."},
-	Steps:        {name: "sluice_steps_total", kind: counter, labels: []string{"route", "step", "outcome"}, help: "Calls of compositions, by what became of them."},
-	StepsCrowded: {name: "sluice_steps_crowded_total", kind: counter, labels: []string{"route"}, help: "Answers to calls of compositions that found no room in memory."},
-	BuildInfo:    {name: "sluice_build_info", kind: gauge, labels: []string{"version", "go"}, help: "Always 1; the labels say what is running."},
+	Steps:           {name: "sluice_steps_total", kind: counter, labels: []string{"route", "step", "outcome"}, help: "Calls of compositions, by what became of them."},
+	Authentications: {name: "sluice_authentications_total", kind: counter, labels: []string{"policy", "result"}, help: "Callers that identity policies let pass or refused."},
+	StepsCrowded:    {name: "sluice_steps_crowded_total", kind: counter, labels: []string{"route"}, help: "Answers to calls of compositions that found no room in memory."},
+	BuildInfo:       {name: "sluice_build_info", kind: gauge, labels: []string{"version", "go"}, help: "Always 1; the labels say what is running."},
 
 	ProcessCPU:      {name: "process_cpu_seconds_total", kind: counter, scraped: true, help: "User and system CPU time of the process."},
 	ProcessOpenFDs:  {name: "process_open_fds", kind: gauge, scraped: true, help: "Open file descriptors."},

@@ -178,11 +178,11 @@ func (m *bodyMemory) settle(x *message.Exchange, owner any) {
 		return
 	}
 	m.open.drop(x)
-	if x.Request.Body == message.Body(c) {
-		x.Request.Body = message.NoBody{}
-	}
-	if !x.Request.Pumping {
-		c.release() // all of it was sent, or will never be
+	if !x.Request.Pumping { // all of it was sent, or will never be
+		if x.Request.Body == message.Body(c) {
+			x.Request.Body = message.NoBody{}
+		}
+		c.release()
 		return
 	}
 	// The backend answers before it has heard the request out. The transport stops reading it when the answer is closed.

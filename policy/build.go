@@ -55,8 +55,8 @@ type Program interface {
 	Scope() *metric.Scope
 	// State is the directory for what outlives the program, "" for none.
 	State() string
-	// Report tells the operator, one line.
-	Report(line string)
+	// Reporter returns what tells the operator, one line at a time. It may be kept: it holds nothing of the configuration.
+	Reporter() func(line string)
 }
 
 // Invalidator drops stored answers.

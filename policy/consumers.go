@@ -2,14 +2,19 @@ package policy
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 
 	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
 )
 
 // Consumers are the consumers of a configuration. It is immutable.
 type Consumers struct {
 	all     []*config.Consumer
+	keys    *identity.KeySet
+	known   [sha256.Size]byte  // a sum over what callers are recognised by
 	byClaim []*config.Consumer // those that tokens are known by, in the order of the file
 }
 
@@ -21,7 +26,54 @@ func NewConsumers(c *config.Config) *Consumers {
 			out.byClaim = append(out.byClaim, consumer)
 		}
 	}
+	out.keys = newKeySet(c.Consumers)
+	h := sha256.New()
+	for _, consumer := range c.Consumers {
+		fmt.Fprintf(h, "%q %q", consumer.Name, consumer.Plan)
+		for _, claim := range consumer.Claims {
+			fmt.Fprintf(h, " %q=%q", claim.Name, claim.Value)
+		}
+		h.Write([]byte{'\n'})
+	}
+	h.Sum(out.known[:0])
 	return out
+}
+
+// newKeySet returns the keys of all consumers. Which occurs twice the configuration has reported.
+func newKeySet(all []*config.Consumer) *identity.KeySet {
+	var hashes []identity.KeyHash
+	var ids []*message.Identity
+	seen := make(map[identity.KeyHash]bool)
+	for _, consumer := range all {
+		id := &message.Identity{Consumer: consumer.Name, Plan: consumer.Plan}
+		for _, k := range consumer.APIKeys {
+			if hash := identity.KeyHash(k); !seen[hash] {
+				seen[hash] = true
+				hashes, ids = append(hashes, hash), append(ids, id)
+			}
+		}
+	}
+	set, err := identity.NewKeySet(hashes, ids)
+	if err != nil {
+		set, _ = identity.NewKeySet(nil, nil) // not reached: no hash stands there twice
+	}
+	return set
+}
+
+// keySet returns the keys of all consumers.
+func (c *Consumers) keySet() *identity.KeySet {
+	if c == nil {
+		return newKeySet(nil)
+	}
+	return c.keys
+}
+
+// sum is the same for consumers that callers are recognised as in the same way, but for API keys.
+func (c *Consumers) sum() (sum [sha256.Size]byte) {
+	if c != nil {
+		sum = c.known
+	}
+	return sum
 }
 
 // ByClaims sets the consumer of an identity that was made of a verified token: the first whose claims are all there.
@@ -52,4 +104,29 @@ func hasClaims(id *message.Identity, want []config.Pair) bool {
 		}
 	}
 	return true
+}
+
+// ByName sets the consumer of an identity whose claim sub is the consumer's name.
+func (c *Consumers) ByName(id *message.Identity) {
+	c.named(id, id.Claim("sub"))
+}
+
+// ByCertificate sets the consumer of an identity that was made of a certificate: by its claims, or by the common name of its subject.
+func (c *Consumers) ByCertificate(id *message.Identity) {
+	c.ByClaims(id)
+	if id.Consumer == "" {
+		c.named(id, id.Claim("cn"))
+	}
+}
+
+func (c *Consumers) named(id *message.Identity, claim *message.Claim) {
+	if c == nil || claim == nil {
+		return
+	}
+	for _, consumer := range c.all {
+		if consumer.Name == string(claim.Text) {
+			id.Consumer, id.Plan = consumer.Name, consumer.Plan
+			return
+		}
+	}
 }

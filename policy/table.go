@@ -6,12 +6,17 @@ import "github.com/sluice-gateway/sluice/config"
 // one line here.
 func table() []Kind {
 	return []Kind{
+		kind("any_of", newAnyOf).givingBy(anyOfGives),
+		kind("api_key", newAPIKey).giving(Known{Consumer: true, Identity: true}),
 		kind("authorize", newAuthorize),
+		kind("basic_auth", newBasicAuth).giving(Known{Claims: true, Consumer: true, Identity: true}),
 		kind("compress", newCompress),
 		kind("cors", newCORS),
 		kind("fault", newFault),
 		kind("idempotency", newIdempotency),
 		kind("ip_filter", newIPFilter),
+		kind("jwt", newJWT).giving(Known{Claims: true, Consumer: true, Identity: true}),
+		kind("mtls", newMTLS).giving(Known{Claims: true, Consumer: true, Identity: true}),
 		kind("request", newRequest),
 		kind("response", newResponse),
 		kind("validate", newValidate),
@@ -33,6 +38,12 @@ type Kind struct {
 // giving returns the row of a policy behind which more is known of the caller, whatever its options are.
 func (k Kind) giving(known Known) Kind {
 	k.gives = func(any, *config.Config) Known { return known }
+	return k
+}
+
+// givingBy is giving where it depends on the options.
+func (k Kind) givingBy(gives func(options any, all *config.Config) Known) Kind {
+	k.gives = gives
 	return k
 }
 

@@ -1,0 +1,9 @@
+package cache
+
+import (
+	"testing"
+
+	"github.com/sluice-gateway/sluice/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

@@ -1,0 +1,2 @@
+// Package limit x.
+package limit

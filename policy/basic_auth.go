@@ -1,0 +1,145 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/identity"
+	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
+)
+
+// BasicAuthOptions lets pass who has a name and a password (RFC 7617). The name is the caller's `claims.sub`, and the consumer of that name, if there is
+// one, is the caller.
+type BasicAuthOptions struct {
+	// File has a line NAME:HASH for each user, as `htpasswd -B` makes them: bcrypt, argon2id, or {SHA256} for passwords that a machine has made. It is
+	// read again when it changes.
+	File config.FilePath `yaml:"file,required,short"`
+	// Realm that is shown to users.
+	Realm string `yaml:"realm" default:"sluice" check:"value"`
+}
+
+// basicAuthPolicy checks names and passwords.
+type basicAuthPolicy struct {
+	passwords *identity.Passwords
+	word      string
+	missing   *message.Failure
+	twice     *message.Failure
+	refused   refusals
+	counts    [2]*metric.Counter // passed, refused
+}
+
+// passwordsKey is what a file of passwords is kept under.
+type passwordsKey struct {
+	file      string
+	consumers [sha256.Size]byte
+}
+
+// keptPasswords are passwords as a keep-pool wants them.
+type keptPasswords struct{ *identity.Passwords }
+
+// Close implements io.Closer.
+func (k keptPasswords) Close() error { k.Passwords.Close(); return nil }
+
+// Degraded implements Degraded.
+func (k keptPasswords) Degraded() string {
+	if k.Passwords.Degraded() {
+		return "passwords_stale"
+	}
+	return ""
+}
+
+func newBasicAuth(o *BasicAuthOptions, c *BuildContext) any {
+	p := &basicAuthPolicy{word: `Basic realm="` + quoteRealm(o.Realm) + `", charset="UTF-8"`}
+	p.missing = newRefusal(c.Name, p.word, message.CredentialsMissing)
+	p.twice = repeatedCredentials(c.Name, p.word)
+	p.refused = newRefusals(c.Name, p.word, message.CredentialsWrong, message.AuthUnavailable)
+	options := identity.PasswordsOptions{Attach: c.Consumers.ByName}
+	if c.Program == nil {
+		options.Interval = -1
+		pw, err := identity.OpenPasswords(string(o.File), options)
+		if err != nil {
+			c.Report.Add(c.Report.At(&o.File), "policy %q: %v", c.Name, err)
+			return nil
+		}
+		pw.Close()
+		return p
+	}
+	options.Report = c.Program.Reporter()
+	k, ok := kept(c, passwordsKey{string(o.File), c.Consumers.sum()}, func() (keptPasswords, error) {
+		pw, err := identity.OpenPasswords(string(o.File), options)
+		return keptPasswords{pw}, err
+	})
+	if !ok {
+		return nil
+	}
+	p.passwords = k.Passwords
+	p.counts = authentications(c)
+	return p
+}
+
+// quoteRealm makes a text fit for a quoted-string.
+func quoteRealm(text string) string {
+	out := make([]byte, 0, len(text))
+	for i := range len(text) {
+		if c := text[i]; c == '"' || c == '\\' {
+			out = append(out, '\\')
+		}
+		out = append(out, text[i])
+	}
+	return string(out)
+}
+
+// authentications are the counters of an identity policy.
+func authentications(c *BuildContext) [2]*metric.Counter {
+	if c.Program == nil {
+		return [2]*metric.Counter{}
+	}
+	s := c.Program.Scope()
+	return [2]*metric.Counter{s.Counter(metric.Authentications, c.Name, "passed"), s.Counter(metric.Authentications, c.Name, "refused")}
+}
+
+// challenge implements identifier.
+func (p *basicAuthPolicy) challenge() string { return p.word }
+
+// OnRequest implements Request.
+func (p *basicAuthPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
+	id, failure := p.find(x)
+	if failure != nil {
+		p.counts[1].Inc(0)
+		return false, failure
+	}
+	p.counts[0].Inc(0)
+	x.Identity = id
+	return false, nil
+}
+
+func (p *basicAuthPolicy) find(x *message.Exchange) (id *message.Identity, failure *message.Failure) {
+	text, more := credentialOf(&x.Request.Header, message.Authorization.Name(), "Basic")
+	if more {
+		return nil, p.twice
+	}
+	if len(text) == 0 {
+		return nil, p.missing
+	}
+	name, password, ok := identity.ParseBasic(text, append(x.Scratch(), text...))
+	if !ok {
+		return nil, p.refused.of(message.CredentialsWrong, "the field is malformed")
+	}
+	now := message.WallTime(x.Times.Read)
+	if id = p.passwords.Cached(name, password, now); id != nil {
+		return id, nil
+	}
+	id, refusal := p.check(x, name, password, now)
+	if refusal != nil {
+		return nil, p.refused.of(refusal.Reason, refusal.Detail)
+	}
+	return id, nil
+}
+
+// check works a hash out, which takes a processor for a while.
+func (p *basicAuthPolicy) check(x *message.Exchange, name, password []byte, now time.Time) (id *message.Identity, refusal *identity.Refusal) {
+	x.Await(func() { id, refusal = p.passwords.Check(name, password, now) })
+	return id, refusal
+}
