@@ -24,9 +24,15 @@ func (r *run) finish() *message.Failure {
 		}
 		status = int(n)
 	}
-	var ok bool
-	if r.out, ok = r.plan.body.Append(r.out[:0], x); !ok {
+	out, ok := r.plan.body.Append(r.out[:0], x)
+	if r.out = out; !ok {
 		return r.failure(message.TransformFailed, 0, errBody)
+	}
+	r.mu.Lock()
+	ok = r.admit(counted(cap(out)))
+	r.mu.Unlock()
+	if !ok {
+		return r.failure(message.TransformFailed, 0, errCrowded)
 	}
 	x.Times.FirstByte = message.Now()
 	to := &x.Response
@@ -76,6 +82,9 @@ func (*composed) Ready() bool { return true }
 // Close implements message.Body.
 func (b *composed) Close() error {
 	if r := b.run; r != nil {
+		if to := &r.x.Response; to.Body == message.Body(b) {
+			to.Body = message.NoBody{} // b is another exchange's from now on, and who closes a body twice must not close that one
+		}
 		r.release()
 	}
 	return nil

@@ -196,7 +196,7 @@ func (c *call) receive(s *step) *message.Failure {
 			return nil
 		}
 	}
-	c.decode(body, mediaType(r.Header.Get(message.ContentType)))
+	c.decode(body, isJSON(r.Header.Get(message.ContentType)))
 	return nil
 }
 
@@ -330,8 +330,8 @@ func (c *call) decode(body []byte, json bool) {
 
 var errNotText = errors.New("the body is neither JSON nor UTF-8")
 
-// mediaType reports whether a content type is that of JSON.
-func mediaType(v []byte) bool {
+// isJSON reports whether a content type is that of JSON.
+func isJSON(v []byte) bool {
 	for i, c := range v {
 		if c == ';' {
 			v = v[:i]

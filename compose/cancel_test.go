@@ -64,6 +64,66 @@ type silent struct{ left atomic.Bool }
 func (*silent) WriteInterim(int, *message.Header) error { return nil }
 func (s *silent) Gone() bool                            { return s.left.Load() }
 
+// patient is a client that stays, and tells how often it was looked at.
+type patient struct {
+	silent
+	looks atomic.Int64
+}
+
+func (p *patient) Gone() bool { p.looks.Add(1); return false }
+
+// TestClientStays: a client that waits is looked at again and again, and gets its answer.
+func TestClientStays(t *testing.T) {
+	client := &patient{}
+	o := serve(t, func(_ *testnet.Request, c *testnet.OriginConn) string {
+		for client.looks.Load() < 3 {
+			select {
+			case <-c.TestEnds():
+				return ""
+			case <-time.After(time.Millisecond):
+			}
+		}
+		return ok("1")
+	})
+	p := plan(t, o.Addr, "timeout: 1m\nsteps:\n  a: {backend: app, path: /a}\nbody: ${a.body}\n")
+	for range 2 {
+		x := exchange()
+		x.Interim = client
+		wantBody(t, askWith(t, p, x), "1")
+	}
+}
+
+// TestHandedOver: an exchange's thread that has nothing to do makes one of the calls that become ready.
+func TestHandedOver(t *testing.T) {
+	release := make(chan struct{})
+	o := serve(t, func(r *testnet.Request, c *testnet.OriginConn) string {
+		if r.Target == "/slow" && !c.Wait(release) {
+			return ""
+		}
+		return ok("1")
+	})
+	p := plan(t, o.Addr, `
+timeout: 1m
+steps:
+  slow: {backend: app, path: /slow}
+  quick: {backend: app, path: /quick}
+  c: {backend: app, path: "/c/${slow.body}"}
+  d: {backend: app, path: "/d/${slow.body}"}
+body: ["${c.body}", "${d.body}"]
+`)
+	r := newRun(p)
+	p.runs.New = func() any { return r }
+	done := make(chan answer)
+	go func() { done <- ask(t, p) }()
+	testnet.Eventually(t, "the exchange's thread has nothing to do", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.idle
+	})
+	close(release)
+	wantBody(t, testnet.Receive(t, "the answer", done), "[1,1]")
+}
+
 // TestClientLeavesQueue: a call that waits for a place at an endpoint gives its place up when its client has left.
 func TestClientLeavesQueue(t *testing.T) {
 	o := testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.Hang() })
@@ -126,5 +186,39 @@ func TestDeadline(t *testing.T) {
 		if n := len(good.seen()); n != before {
 			t.Error("a step was begun when the time was up")
 		}
+	})
+}
+
+// TestPanic: a panic in a call, which is a bug, ends the exchange as one of its own, and only when all other calls have ended.
+func TestPanic(t *testing.T) {
+	hang := testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.Hang() })
+	for _, steps := range []string{
+		"  bug: {backend: app, path: /}\n  slow: {backend: other, path: /slow}\n",
+		"  slow: {backend: other, path: /slow}\n  bug: {backend: app, path: /}\n",
+	} {
+		p := planWith(t, "timeout: 1m\nsteps:\n"+steps+"body: {}\n", nil, func(name string) *upstream.Backend {
+			if name == "app" {
+				return nil
+			}
+			return backend(t, hang.Addr, nil)
+		})
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic was lost")
+				}
+			}()
+			p.Serve(exchange(), 0)
+		}()
+	}
+	testnet.Eventually(t, "the other calls have ended", func() bool {
+		for i := range hang.Conns() {
+			select {
+			case <-hang.Conn(i).Ended():
+			default:
+				return false
+			}
+		}
+		return true
 	})
 }

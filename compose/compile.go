@@ -81,7 +81,7 @@ func (k *compiler) names() {
 func (k *compiler) step(to *step, s *config.Step) {
 	k.uses = append(k.uses, nil)
 	*to = step{
-		name: s.Name, calls: s.Backend, method: message.MethodOf([]byte(s.Method)), most: s.Elements(), parallel: s.Parallel,
+		name: s.Name, calls: s.Backend, method: message.MethodOf([]byte(s.Method)), most: s.Elements(), parallel: max(s.Parallel, 1),
 		optional: s.Optional, fallback: s.Default, timeout: s.Timeout, success: s.Success, maxBody: int(s.MaxBody), accept: true,
 	}
 	to.safe = to.method.Safe()

@@ -100,6 +100,14 @@ body: {}`, `3:27 path: it cannot hold ' '`},
 steps:
   a: {backend: app, path: "/${path.id}/é"}
 body: {}`, `3:27 path: it cannot hold 'é'`},
+		{"fragment in the path", `
+steps:
+  a: {backend: app, path: "/a#b"}
+body: {}`, `3:27 path: a fragment is not sent`},
+		{"broken escape in the path", `
+steps:
+  a: {backend: app, path: "/a%zz/${path.id}"}
+body: {}`, `3:27 path: it holds a broken escape, or could be read in two ways`},
 		{"dots in the path", `
 steps:
   a: {backend: app, path: "/a/../b"}

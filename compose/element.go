@@ -17,6 +17,9 @@ type elements struct {
 	joined []byte   // answers in the order of the list, as a list
 }
 
+// keptElements is for how many elements memory stays with a run.
+const keptElements = 1024
+
 // span is a stretch of an arena.
 type span struct{ from, to int }
 
@@ -38,6 +41,9 @@ func (e *elements) clear() {
 			*b = nil
 		}
 	}
+	if cap(e.items) > keptElements {
+		e.items, e.spans = nil, nil
+	}
 	e.items, e.spans, e.arena = e.items[:0], e.spans[:0], e.arena[:0]
 	e.next, e.flying, e.left = 0, 0, 0
 }
@@ -45,8 +51,12 @@ func (e *elements) clear() {
 // enlist finds the elements of a step, and reports whether there is anything to call. The caller holds mu.
 func (r *run) enlist(i int) bool {
 	p, s := &r.plan.steps[i], &r.steps[i]
+	had := counted(cap(s.list))
 	list, ok := p.list.AppendJSON(s.list[:0], r.x)
-	s.list = list
+	if s.list = list; !r.admit(counted(cap(list)) - had) {
+		r.lose(i, reason{word: reasonMemory}, errCrowded)
+		return false
+	}
 	v := document.Of(list)
 	kind := v.Kind()
 	switch {

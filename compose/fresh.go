@@ -106,7 +106,7 @@ func (f *freshness) expires(h *message.Header) {
 	at, ok := httpDate(v)
 	from, dated := httpDate(h.Get(message.Date))
 	if !dated {
-		from = time.Now() //house:allow clock a date of the service is compared with the one of here
+		from = time.Now()
 	}
 	n := int64(0)
 	if ok {

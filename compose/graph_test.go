@@ -6,8 +6,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sluice-gateway/sluice/internal/testnet"
+	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/upstream"
 )
 
@@ -148,5 +150,72 @@ func TestOrder(t *testing.T) {
 	const list = `"list":[{"same":0,"own0":{"n":0.0}},{"same":1,"own1":{"n":1.0}}`
 	if !strings.HasPrefix(want, `{"first":{"same":0,"own0":{"n":0.0},"own1":{"n":1.0}},"last":{"same":1,"own0":{"n":0.0},"own1":{"n":1.0}},`+list) {
 		t.Errorf("answer %s", want)
+	}
+}
+
+// TestSideBySide: steps that need nothing of each other are under way at the same time, and one that needs both begins when both have ended.
+func TestSideBySide(t *testing.T) {
+	both := make(chan struct{}, 2)
+	var met, ended sync.WaitGroup
+	met.Add(2)
+	ended.Add(2)
+	o := serve(t, func(r *testnet.Request, c *testnet.OriginConn) string {
+		switch r.Target {
+		case "/b/a", "/c/a":
+			met.Done()
+			met.Wait() // for the other one
+			defer ended.Done()
+			both <- struct{}{}
+			return ok(`"` + r.Target[1:2] + `"`)
+		case "/d/b/c":
+			if len(both) != 2 {
+				t.Error("a step has begun before those that it needs have ended")
+			}
+			return ok(`"d"`)
+		}
+		return ok(`"a"`)
+	})
+	p := plan(t, o.Addr, `
+timeout: 20s
+steps:
+  d: {backend: app, path: "/d/${b.body}/${c.body}"}
+  c: {backend: app, path: "/c/${a.body}"}
+  b: {backend: app, path: "/b/${a.body}"}
+  a: {backend: app, path: /a}
+body: ["${d.body}", "${b.body}"]
+`)
+	wantBody(t, ask(t, p), `["d","b"]`)
+	ended.Wait()
+}
+
+// TestHedge: a step keeps the second attempt that its backend makes beside a slow one, and both end with their client.
+func TestHedge(t *testing.T) {
+	slow := testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.Hang() })
+	good := files(t, map[string]string{"/a": ok("1")})
+	for _, tc := range []struct {
+		name   string
+		second string
+	}{{"answered", good.Addr}, {"left", testnet.NewOrigin(t, func(c *testnet.OriginConn) { c.Hang() }).Addr}} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := backend(t, slow.Addr, func(o *upstream.Options) {
+				o.Endpoints = append(o.Endpoints, upstream.EndpointOptions{Address: tc.second, Weight: 1})
+				o.Algorithm = "round_robin"
+				o.Hedge = &upstream.HedgeOptions{After: 5 * time.Millisecond, Budget: 1}
+			})
+			p := planWith(t, "timeout: 1m\nsteps:\n  a: {backend: app, path: /a}\nbody: ${a.body}\n", nil, func(string) *upstream.Backend { return b })
+			if tc.second == good.Addr {
+				for range 2 { // each endpoint is the first once
+					wantBody(t, ask(t, p), "1")
+				}
+				return
+			}
+			client := &silent{}
+			x := exchange()
+			x.Interim = client
+			client.left.Store(true)
+			if a := askWith(t, p, x); a.failure == nil || a.failure.Reason != message.ClientClosed {
+				t.Errorf("answer %d, failure %v", a.status, a.failure)
+			}
+		})
 	}
 }

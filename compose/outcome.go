@@ -76,7 +76,12 @@ func (r *run) stepFailure() *message.Failure {
 	var causes []error
 	for i := range r.steps {
 		s, p := &r.steps[i], &r.plan.steps[i]
-		if p.optional || s.outcome == outcomeOK || s.outcome == outcomeNone || s.outcome == outcomeCancelled || s.reason.word == reasonWhen {
+		if s.outcome == outcomeNone {
+			s.outcome = outcomeSkipped // it was not begun when the whole had failed
+			p.metrics.count(r.shard, outcomeSkipped)
+			continue
+		}
+		if p.optional || s.outcome == outcomeOK || s.outcome == outcomeCancelled || s.reason.word == reasonWhen {
 			continue
 		}
 		cause := s.err
@@ -93,17 +98,13 @@ func (r *run) appendParts(b []byte) []byte {
 	b = append(b, `,"parts":[`...)
 	for i := range r.steps {
 		s := &r.steps[i]
-		o := s.outcome
-		if o == outcomeNone {
-			o = outcomeSkipped // it was not begun when the whole had failed
-		}
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(b, `{"step":"`...)
 		b = append(b, r.plan.steps[i].name...) // an identifier, see compiler.names
 		b = append(b, `","outcome":"`...)
-		b = append(b, o.String()...)
+		b = append(b, s.outcome.String()...)
 		b = append(b, '"')
 		if s.status != 0 {
 			b = strconv.AppendInt(append(b, `,"status":`...), int64(s.status), 10)

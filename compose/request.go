@@ -85,7 +85,7 @@ func (c *call) write(x *message.Exchange, s *step) (word string) {
 		f := &s.headers[i]
 		b, ok, why := f.value.Append(c.x.Scratch(), x, expr.HeaderValue)
 		if ok {
-			h.Set(f.name, b)
+			h.Set(f.name, c.x.KeepScratch(b)) // kept, so that the memory grows to what a call needs
 		} else if why != message.ReasonNone {
 			return why.String()
 		}
@@ -94,8 +94,12 @@ func (c *call) write(x *message.Exchange, s *step) (word string) {
 		return ""
 	}
 	var ok bool
+	had := counted(cap(c.sent))
 	if c.sent, ok = s.body.Append(c.sent[:0], x); !ok {
 		return reasonExpression
+	}
+	if !c.run.admit(counted(cap(c.sent)) - had) {
+		return reasonMemory
 	}
 	if !s.typed {
 		h.Set(contentType, applicationJSON)

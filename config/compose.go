@@ -16,7 +16,7 @@ type Compose struct {
 	// Steps are the calls, by name. Expressions know a step that has ended as NAME.status, NAME.headers and NAME.body.
 	Steps []*Step `yaml:"steps,required" min:"1" max:"64"`
 	// Status of the answer: a number, or an expression.
-	Status string `yaml:"status" default:"200"`
+	Status StatusText `yaml:"status" default:"200"`
 	// Body is the answer: any value, whose texts may hold `${…}`.
 	Body Tree `yaml:"body,required"`
 }
@@ -60,6 +60,26 @@ type Step struct {
 	Success []StatusRange `yaml:"success,single" default:"2xx"`
 	// MaxBody bounds the body of an answer.
 	MaxBody Size `yaml:"max_body" default:"1MiB" min:"1" max:"64MiB"`
+}
+
+// StatusText is a status or an expression that gives one.
+type StatusText string
+
+// ParseConfig implements [Scalar].
+func (t *StatusText) ParseConfig(text string) error {
+	if text == "" {
+		return &Hint{Problem: "it is empty"}
+	}
+	if allDigits(text) && (len(text) != 3 || text[0] < '2' || text[0] > '5') {
+		return &Hint{Problem: "it is not between 200 and 599"}
+	}
+	*t = StatusText(text)
+	return nil
+}
+
+// ConfigFormat implements [Scalar].
+func (t *StatusText) ConfigFormat() Format {
+	return Format{Noun: "a status such as 200, or an expression", Name: "status or expression", Integer: true}
 }
 
 // maxElements bounds the elements of for_each.

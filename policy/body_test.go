@@ -4,18 +4,19 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/message"
-	"github.com/sluice-gateway/sluice/metric"
 )
 
 // keeper is a Program that keeps things, so that the policies of a chain share their memory.
-type keeper struct{ things map[any]io.Closer }
+type keeper struct {
+	Program // what it is not asked for here
+	things  map[any]io.Closer
+}
 
 func (k *keeper) Keep(_ string, key any, open func() (io.Closer, error)) (io.Closer, error) {
 	if thing := k.things[key]; thing != nil {
@@ -27,14 +28,8 @@ func (k *keeper) Keep(_ string, key any, open func() (io.Closer, error)) (io.Clo
 	}
 	return thing, err
 }
-func (k *keeper) Service(string) (Service, error) { return nil, errors.New("there is no service") }
-func (k *keeper) Caches(Invalidator)              {}
-func (k *keeper) Registry() *metric.Registry      { return nil }
-func (k *keeper) Scope() *metric.Scope            { return nil }
-func (k *keeper) State() string                   { return "" }
-func (*keeper) Reporter() func(string) { return func(string) {} }
 
-// kept returns a chain whose policies share the memory m.
+// keptChain returns a chain whose policies share the memory m.
 func keptChain(t testing.TB, policies string, m *bodyMemory) *Chain {
 	t.Helper()
 	cfg, list, err := load(policies)
@@ -42,7 +37,7 @@ func keptChain(t testing.TB, policies string, m *bodyMemory) *Chain {
 		t.Fatalf("policies: %s\n%v", policies, err)
 	}
 	c := context(cfg)
-	c.Program = &keeper{map[any]io.Closer{bodyMemoryKey{}: m}}
+	c.Program = &keeper{things: map[any]io.Closer{bodyMemoryKey{}: m}}
 	built, _ := Compile(list, c)
 	if err := c.Report.Err(); err != nil {
 		t.Fatalf("policies: %s\n%v", policies, err)

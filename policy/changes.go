@@ -170,7 +170,7 @@ func checkValues(r *config.Reporter, list []config.Pair, d direction) {
 
 // checkTemplate compiles a value as it can be without knowing the route, and reports what is wrong.
 func checkTemplate(r *config.Reporter, value *string, d direction) *expr.Template {
-	t, err := expr.CompileTemplate(*value, expr.Env{AnyCapture: true, Response: d == ofResponse})
+	t, err := expr.CompileTemplate(*value, expr.Env{Any: true, AnyCapture: true, Response: d == ofResponse})
 	if err != nil {
 		r.AddSuggest(r.At(value), err.Suggestion, "%s", err.Message)
 		return nil

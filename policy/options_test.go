@@ -26,7 +26,10 @@ func TestTable(t *testing.T) {
 		}
 		c := context(cfg)
 		built, _ := Compile(list, c)
-		if built.Len() != 1 || built.steps[0].request == nil && built.steps[0].response == nil {
+		if built.Len() == 0 && c.Report.Err() != nil {
+			continue // it needs another policy before it, and says so
+		}
+		if built.Len() != 1 || built.steps[0].request == nil && built.steps[0].around == nil && built.steps[0].response == nil {
 			t.Errorf("%s builds neither a Request nor a Response: %+v", k.Word, built)
 		}
 		if got := Kinds()[k.Word]; got == nil {
@@ -73,7 +76,6 @@ func TestOptionErrors(t *testing.T) {
 		{`[{request: {headers: {set: {X: "${request.pth}"}}}}]`, `8:46 "pth" is not a member of request; did you mean "path"?`},
 		{`[{request: {headers: {set: {X: "${request"}}}}]`, `8:46 the ${ is not closed`},
 		{`[{request: {headers: {set: {X: "${response.status}"}}}}]`, `there is no response yet`},
-		{`[{request: {headers: {set: {X: "${claims.sub}"}}}}]`, `claims is not known here; put an identity policy such as jwt before this one`},
 		{`[{request: {headers: {set: {X-A: a, x-a: b}}}}]`, `8:51 set: "x-a" is written twice`},
 		{`[{request: {headers: {remove: [X-A, x-a]}}}]`, `8:51 remove: "x-a" is written twice`},
 

@@ -2,8 +2,11 @@ package policy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/document"
@@ -47,7 +50,8 @@ func (o *ValidateOptions) Check(r *config.Reporter) {
 	if _, ok := schemaFile(o.JSONSchema); ok {
 		return // it is read where the file's folder is known
 	}
-	if _, err := compileSchema(o.JSONSchema, ""); err != nil {
+	var reference *jsonschema.LoadURLError // is followed where the folder is known
+	if _, err := compileSchema(o.JSONSchema, "schema"); err != nil && !errors.As(err, &reference) {
 		r.Add(r.At(&o.JSONSchema), "json_schema: %v", err)
 	}
 }

@@ -23,8 +23,20 @@ type violation struct{ pointer, detail string }
 
 // violations returns what an error is made of, in the order of the pointers. Alternatives count as one.
 func violations(err *jsonschema.ValidationError) []violation {
-	c := violationList{seen: map[violation]bool{}}
+	var c violationList
 	c.collect(err)
+	return c.sorted()
+}
+
+// violationList collects violations, each once.
+type violationList struct {
+	list         []violation
+	seen         map[violation]bool
+	alternatives bool // those of one of several schemas count, too
+}
+
+// sorted returns the violations in the order of the pointers.
+func (c *violationList) sorted() []violation {
 	slices.SortFunc(c.list, func(a, b violation) int {
 		if n := strings.Compare(a.pointer, b.pointer); n != 0 {
 			return n
@@ -34,14 +46,11 @@ func violations(err *jsonschema.ValidationError) []violation {
 	return c.list[:min(len(c.list), maxViolations)]
 }
 
-// violationList collects violations, each once.
-type violationList struct {
-	list []violation
-	seen map[violation]bool
-}
-
 func (c *violationList) add(at []string, detail string) {
 	v := violation{pointerOf(at), detail}
+	if c.seen == nil {
+		c.seen = make(map[violation]bool)
+	}
 	if !c.seen[v] {
 		c.seen[v] = true
 		c.list = append(c.list, v)
@@ -52,9 +61,13 @@ func (c *violationList) collect(err *jsonschema.ValidationError) {
 	at := err.InstanceLocation
 	switch k := err.ErrorKind.(type) {
 	case *keyword.Schema, *keyword.Group, *keyword.AllOf, *keyword.Reference:
-		for _, cause := range err.Causes {
-			c.collect(cause)
+		c.causes(err)
+	case *keyword.AnyOf:
+		if c.alternatives {
+			c.causes(err)
+			return
 		}
+		c.add(at, detailOf(k))
 	case *keyword.Required:
 		c.missing(at, k.Missing, "the member is missing")
 	case *keyword.DependentRequired:
@@ -65,6 +78,12 @@ func (c *violationList) collect(err *jsonschema.ValidationError) {
 		c.missing(at, k.Properties, "the member is not allowed")
 	default:
 		c.add(at, detailOf(err.ErrorKind))
+	}
+}
+
+func (c *violationList) causes(err *jsonschema.ValidationError) {
+	for _, cause := range err.Causes {
+		c.collect(cause)
 	}
 }
 

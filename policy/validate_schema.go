@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"regexp/syntax"
-	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	keyword "github.com/santhosh-tekuri/jsonschema/v6/kind"
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/document"
@@ -107,17 +107,38 @@ func compileSchema(text []byte, place string) (*schema, error) {
 func schemaError(err error) error {
 	var invalid *jsonschema.SchemaValidationError
 	var violated *jsonschema.ValidationError
-	if errors.As(err, &invalid) && errors.As(invalid.Err, &violated) {
-		if list := violations(violated); len(list) > 0 {
-			return fmt.Errorf("it is no schema: %s: %s", list[0].pointer, list[0].detail)
+	if !errors.As(err, &invalid) || !errors.As(invalid.Err, &violated) {
+		return err
+	}
+	if at, why := badPattern(violated); why != nil {
+		return fmt.Errorf("it is no schema: %s: the regular expression is not one of RE2, or too large: %w", at, why)
+	}
+	c := violationList{alternatives: true}
+	c.collect(violated)
+	list := c.sorted()
+	if len(list) == 0 {
+		return err
+	}
+	what := list[0].detail
+	for _, v := range list[1:] {
+		if v.pointer == list[0].pointer {
+			what += ", or " + v.detail
 		}
 	}
-	var pattern *jsonschema.InvalidRegexError
-	if errors.As(err, &pattern) {
-		_, at, _ := strings.Cut(pattern.URL, "#")
-		return fmt.Errorf("#%s: the regular expression %q is not one of RE2: %w", at, pattern.Regex, pattern.Err)
+	return fmt.Errorf("it is no schema: %s: %s", list[0].pointer, what)
+}
+
+// badPattern looks for a regular expression among what is wrong with a schema.
+func badPattern(err *jsonschema.ValidationError) (at string, why error) {
+	if k, ok := err.ErrorKind.(*keyword.Format); ok && k.Want == "regex" {
+		return pointerOf(err.InstanceLocation), k.Err
 	}
-	return err
+	for _, cause := range err.Causes {
+		if at, why = badPattern(cause); why != nil {
+			return at, why
+		}
+	}
+	return "", nil
 }
 
 // schemaLoader reads the schemas that another one refers to.

@@ -62,6 +62,7 @@ func (s *state) Detach(x *message.Exchange, from int, given policy.Task) (cancel
 		given.Prepare(&t.x)
 	}
 	t.x.State = &t.state
+	t.x.Interim = t
 	t.state.shard, t.state.flight.Shard = s.shard, s.shard
 	t.state.site, t.state.route = s.site, s.route
 	t.cancel.Reset()
@@ -77,6 +78,17 @@ func (s *state) Detach(x *message.Exchange, from int, given policy.Task) (cancel
 	go t.run(s.site)
 	return h.cancel
 }
+
+// Gone reports whether nobody wants the task's answer any more: what waits on its behalf asks.
+func (t *task) Gone() bool {
+	all := t.own.all
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.closed || t.ended
+}
+
+// WriteInterim implements message.Interim: there is no client to tell.
+func (t *task) WriteInterim(int, *message.Header) error { return nil }
 
 // refuse answers a task that cannot begin: the program ends, or there are too many.
 func (t *task) refuse() {

@@ -178,11 +178,11 @@ func (s *state) tellVersion(x *message.Exchange) {
 	if v.sunset != nil {
 		h.Set(sunset, v.sunset)
 	}
-	if v.link != nil {
-		h.Add(link, v.link)
-	}
 	if v.Successor != "" {
 		h.Add(link, s.successor(x))
+	}
+	if v.link != nil {
+		h.Add(link, v.link)
 	}
 }
 

@@ -52,7 +52,7 @@ func values(r *testnet.Response, name string) string {
 }
 
 func TestVersionFields(t *testing.T) {
-	const v1Ends = `<https://bank.example/v1%3E%22ends>; rel="deprecation" | `
+	const v1Ends = ` | <https://bank.example/v1%3E%22ends>; rel="deprecation"`
 	own := &Respond{Status: 200, Headers: []Field{
 		{message.NameOf("deprecation"), []byte("@1")}, {message.NameOf("Sunset"), []byte("soon")}, {message.NameOf("Link"), []byte("</next>; rel=next")},
 		{message.NameOf("Vary"), []byte("Origin")}, {message.NameOf("vary"), []byte("accept-version, Cookie")},
@@ -65,7 +65,7 @@ func TestVersionFields(t *testing.T) {
 		want    map[string]string // of fields; those that are not named here must not be there
 	}{
 		{"an old version", []route.Selector{byPath}, get("/v1/plain"), 200, map[string]string{
-			"Deprecation": "@1767225600", "Link": v1Ends + `</v4/plain>; rel="successor-version"`}},
+			"Deprecation": "@1767225600", "Link": `</v4/plain>; rel="successor-version"` + v1Ends}},
 		{"an old version that ends", []route.Selector{byPath}, get("/v2/plain"), 200, map[string]string{
 			"Deprecation": "@1767225600", "Sunset": "Tue, 01 Jan 2926 00:00:00 GMT", "Link": `</v4/plain>; rel="successor-version"`}},
 		{"a version that has ended", []route.Selector{byPath}, get("/v3/plain?a=b"), 410, map[string]string{
@@ -81,7 +81,7 @@ func TestVersionFields(t *testing.T) {
 			"Vary": "Origin | accept-version, Cookie", "Deprecation": "@1", "Sunset": "soon", "Link": "</next>; rel=next"}},
 		{"an answer that depends on everything", []route.Selector{byHeader}, get("/all"), 200, map[string]string{"Vary": "*"}},
 		{"refused by a policy", []route.Selector{byPath, byHeader}, get("/v1/refused?q=%0A"), 400, map[string]string{
-			"Vary": "accept-version", "Deprecation": "@1767225600", "Link": v1Ends + `</v4/refused?q=%0A>; rel="successor-version"`}},
+			"Vary": "accept-version", "Deprecation": "@1767225600", "Link": `</v4/refused?q=%0A>; rel="successor-version"` + v1Ends}},
 		{"not one of the route's", []route.Selector{byPath, byHeader}, get("/v2/some/part"), 404, map[string]string{"Vary": "accept-version"}},
 		{"unknown in the path", []route.Selector{byPath, byHeader}, get("/v9/plain"), 404, map[string]string{"Vary": "accept-version"}},
 		{"unknown in a field", []route.Selector{byHeader}, get("/plain", "Accept-Version: v9"), 400, map[string]string{"Vary": "accept-version"}},
@@ -92,7 +92,7 @@ func TestVersionFields(t *testing.T) {
 
 		// The link is a reference, whatever the client has sent.
 		{"the version alone", []route.Selector{byPath}, get("/v1"), 200, map[string]string{
-			"Deprecation": "@1767225600", "Link": v1Ends + `</v4/>; rel="successor-version"`}},
+			"Deprecation": "@1767225600", "Link": `</v4/>; rel="successor-version"` + v1Ends}},
 		{"bytes that end a link", []route.Selector{byPath}, get(`/v2/a%3Eb"<>{}|^?c=">`), 200, map[string]string{
 			"Deprecation": "@1767225600", "Sunset": "Tue, 01 Jan 2926 00:00:00 GMT", "Link": `</v4/a%3Eb%22%3C%3E%7B%7D%7C%5E?c=%22%3E>; rel="successor-version"`}},
 		{"an empty query", []route.Selector{byHeader}, get("/plain?", "Accept-Version: v2"), 200, map[string]string{

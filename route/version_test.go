@@ -330,16 +330,7 @@ func FuzzVersion(f *testing.F) {
 				return
 			}
 		}
-		table, err := func() (*Table[string], error) {
-			var b Builder[string]
-			if err := b.AddRoute(parseRoute(t, "* * / @bank")); err != nil {
-				return nil, err
-			}
-			return b.Build()
-		}()
-		if err != nil {
-			t.Fatal(err)
-		}
+		table, _ := build(t, "* * / @bank")
 		x := new(message.Exchange)
 		request(t, x, "GET http://h/")
 		x.Request.Query = []byte(query)
