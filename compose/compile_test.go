@@ -112,11 +112,6 @@ body: {}`, `3:27 path: it holds a broken escape, or could be read in two ways`},
 steps:
   a: {backend: app, path: "/a/../b"}
 body: {}`, `3:27 path: it is not in the form that is matched and forwarded`},
-		{"status", `
-steps:
-  a: {backend: app, path: /}
-status: "99"
-body: {}`, `4:9 status: 99 is not the status of an answer`},
 		{"status that does not compile", `
 steps:
   a: {backend: app, path: /}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -256,7 +257,7 @@ func (g *Gateway) retire(gen *generation) (ends []func()) {
 	for _, b := range gen.backends {
 		b.Close()
 	}
-	for _, release := range gen.held {
+	for _, release := range slices.Backward(gen.held) { // what was held later may use what was held before
 		if last := release(); last != nil {
 			ends = append(ends, last)
 		}

@@ -24,6 +24,7 @@ type Cancel struct {
 	state  cancelState        // guarded by mu
 	stop   context.CancelFunc // ends the dial under way, or nil; guarded by mu
 	cc     *clientConn        // what the Do under way waits on, or nil; guarded by mu
+	wake   func()             // ends another wait on behalf of who uses c; guarded by mu
 	others [2]*Cancel         // of the attempts that run in place of one of c's own; guarded by mu
 }
 
@@ -53,12 +54,24 @@ func (c *Cancel) Fire() bool {
 	if c.cc != nil {
 		c.cc.cut()
 	}
+	if c.wake != nil {
+		c.wake()
+	}
 	for _, other := range c.others {
 		if other != nil {
 			other.Fire()
 		}
 	}
 	return true
+}
+
+// Watch makes Fire call wake, which must not wait, until Watch(nil). It reports false if c was fired before. It is for what precedes a Do, such as a place in
+// a queue.
+func (c *Cancel) Watch(wake func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wake = wake
+	return c.state != cancelFired
 }
 
 // Lend makes Fire end the attempts of two others, which run in place of one of c's own, until Return. If c was fired before, they are at once.
@@ -86,7 +99,7 @@ func (c *Cancel) Return(won bool) {
 // for an attempt before may still come.
 func (c *Cancel) Reset() {
 	c.mu.Lock()
-	c.state, c.stop, c.cc, c.others = cancelOpen, nil, nil, [2]*Cancel{}
+	c.state, c.stop, c.cc, c.wake, c.others = cancelOpen, nil, nil, nil, [2]*Cancel{}
 	c.mu.Unlock()
 }
 

@@ -17,7 +17,7 @@ func (c *serverConn) exchange() step {
 	x := &s.x
 	c.requests++
 	c.startBody()
-	x.Client = message.Client{Peer: c.peer.Addr, Local: c.peer.Local, Server: c.peer.Server}
+	x.Client = message.Client{Peer: c.peer.Addr, Local: c.peer.Local, Server: c.peer.Server, Certificates: c.peer.Certificates}
 	x.Interim, x.Bindings = c, &c.bindings
 	c.h.Serve(x)
 	keep := c.respond()
@@ -87,7 +87,7 @@ func (c *serverConn) refuse() {
 	if c.s.parser.end == 0 {
 		x.Request.Header.Reset() // fields are entered as they come, their bytes when all have come
 	}
-	x.Client = message.Client{Peer: c.peer.Addr, Local: c.peer.Local, Server: c.peer.Server}
+	x.Client = message.Client{Peer: c.peer.Addr, Local: c.peer.Local, Server: c.peer.Server, Certificates: c.peer.Certificates}
 	c.h.Serve(x)
 	x.Response.Close = true
 	c.respond()

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"sync"
@@ -62,6 +63,9 @@ type Peer struct {
 	Local  netip.AddrPort // the address that it connected to
 	Server string         // SNI, lower case
 	Life   Life           // may be nil
+
+	// Certificates that the client has shown in the TLS handshake, its own first; shared by all requests of the connection, and not changed.
+	Certificates []*x509.Certificate
 }
 
 // session is what a connection owns while requests are served, and does not while it is idle.

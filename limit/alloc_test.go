@@ -31,12 +31,16 @@ func TestDecisionsDoNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	local := &Local{Rate: r, Quota: q}
+	store, _ := openStore(t, StoreOptions{URL: "redis://127.0.0.1:1"})
+	<-store.First()
+	away := newShared(t, SharedOptions{Store: store, Name: "n", Windows: []Window{{Count: 3, Per: time.Second}}, Quota: QuotaOptions{Limit: 1 << 40, Period: Day}})
 	now, fresh := int64(1), uint64(1<<40)
 	var field [64]byte
 	for name, f := range map[string]func(){
 		"rate":  func() { now += 1e7; r.Take(key, 1, now, &d) },
 		"quota": func() { q.Take(key, 1, now, &u) },
 		"both":  func() { now += 1e7; local.Take(key, 1, now, now, &res) },
+		"away":  func() { now += 1e7; away.Take(key, 1, now, now, &res) },
 		"flood": func() {
 			fresh++
 			var key [8]byte

@@ -60,6 +60,7 @@ func BenchmarkRateParallel(b *testing.B) {
 			fill(r, keys, 1)
 			var seeds atomic.Uint64
 			b.ReportAllocs()
+			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				random := rand.New(rand.NewPCG(1, seeds.Add(1)))
 				var key [8]byte

@@ -150,6 +150,11 @@ func (l *Ledger) write(q *Quota) error {
 	if len(l.counts) == 0 {
 		return nil
 	}
+	defer func() {
+		if cap(l.counts) > 4*ledgerBatch {
+			l.counts = nil // after a flood
+		}
+	}()
 	// In the order of the file, so that neighbours are written together.
 	slices.SortFunc(l.counts, func(a, b count) int { return a.d.compare(b.d) })
 	current := q.calendar.at(l.clock().UnixNano())

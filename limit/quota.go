@@ -88,8 +88,8 @@ type Quota struct {
 	scope    string
 }
 
-// changes are the digests of a shard that the ledger does not know yet in their present state. The shard's lock guards them. Each digest is in it
-// once, so there are no more than keys, and those that had to go.
+// changes are the digests of a shard that the ledger does not know yet in their present state. The shard's lock guards them. Each digest that is in memory
+// is in it at most once, and of those that had to go there are no more than keys.
 type changes struct{ list []digest }
 
 // NewQuota returns a quota that is kept in memory only.
@@ -157,10 +157,18 @@ func (q *Quota) Peek(key []byte, wall int64, u *Usage) {
 // insert makes room for a digest.
 func (q *Quota) insert(s *shard, n int, d digest, t term) []uint64 {
 	payload, gone := q.t.insert(s, d, t.start)
-	if q.changes != nil && gone != (digest{}) {
-		q.changes[n].list = append(q.changes[n].list, gone)
+	if gone != (digest{}) {
+		q.forget(n, gone)
 	}
 	return payload
+}
+
+// forget notes that a digest is gone from memory. While nothing can be written there is an end to this as well; then a count stays in the file until
+// its term is over.
+func (q *Quota) forget(n int, d digest) {
+	if q.changes != nil && len(q.changes[n].list) < 2*q.t.max {
+		q.changes[n].list = append(q.changes[n].list, d)
+	}
 }
 
 // set writes down what a digest has used.
@@ -241,11 +249,11 @@ func (q *Quota) recollect(counts []count) {
 	for _, c := range counts {
 		s, n := q.t.shard(c.d)
 		s.mu.Lock()
-		payload := q.t.find(s, c.d)
-		if payload == nil || payload[quotaListed] == 0 {
-			if payload != nil {
-				payload[quotaListed] = 1
-			}
+		switch payload := q.t.find(s, c.d); {
+		case payload == nil:
+			q.forget(n, c.d)
+		case payload[quotaListed] == 0:
+			payload[quotaListed] = 1
 			q.changes[n].list = append(q.changes[n].list, c.d)
 		}
 		s.mu.Unlock()

@@ -197,11 +197,11 @@ func (sh *Shared) Take(key []byte, cost, now, wall int64, r *Result) {
 	}
 	sh.read(reply, cost, t, wall, r)
 	if sh.limit > 0 {
-		sh.note(d, t, reply[2])
+		sh.note(d, t, max(0, reply[2]))
 	}
 }
 
-// read fills in a result from the store's answer.
+// read fills in a result from the store's answer, whose length was checked; nothing else of it is taken for granted.
 func (sh *Shared) read(reply []int64, cost int64, t term, wall int64, r *Result) {
 	r.Source = FromStore
 	switch reply[0] {
@@ -217,7 +217,7 @@ func (sh *Shared) read(reply []int64, cost int64, t term, wall int64, r *Result)
 	}
 	if sh.limit > 0 {
 		r.Quota.Allowed = r.Verdict == Passed
-		r.Quota.fill(sh.limit, reply[2], t, wall)
+		r.Quota.fill(sh.limit, max(0, reply[2]), t, wall)
 	}
 }
 
@@ -227,11 +227,11 @@ func (sh *Shared) readRate(owed []int64, cost int64, d *Decision, allowed bool) 
 	d.N, d.Allowed = len(sh.meters), allowed
 	for i := range sh.meters {
 		m := &sh.meters[i]
-		exact := span{q: owed[i]}
+		exact := span{q: min(max(0, owed[i]), maxSpan)}
 		// What the store takes for one request may be rounded, and that little must not cost a whole request; the script is as generous.
-		about := span{q: min(max(0, owed[i]-m.one.q/10_000), m.size.q)}
+		about := span{q: min(max(0, exact.q-m.one.q/10_000), m.size.q)}
 		d.States[i] = m.state(about, 1)
-		d.States[i].Full = owed[i]
+		d.States[i].Full = exact.q
 		if d.States[i].Remaining == 0 {
 			d.States[i].Next = max(1, m.wait(exact, m.one))
 		}

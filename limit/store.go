@@ -299,7 +299,7 @@ func (s *Store) cut(l *link, err error) {
 // describe returns an error for the log.
 func (s *Store) describe(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Sprintf("no answer within %v", s.o.Timeout)
+		return fmt.Sprintf("no answer in time (a request waits for %v)", s.o.Timeout)
 	}
 	text := err.Error()
 	if p := s.client.Password; p != "" {

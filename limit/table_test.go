@@ -119,7 +119,7 @@ func TestTableKeepsWhatMatters(t *testing.T) {
 	for i := range 100 {
 		limited = append(limited, put(i, 1_000_000))
 	}
-	for i := range 50 * size {
+	for i := range 10 * size {
 		put(1000+i, 1000)
 	}
 	for i, d := range limited {

@@ -144,8 +144,10 @@ type waiter struct {
 
 	woken chan struct{} // gets a token when the wait has ended by another's hand
 	timer *time.Timer
-	sleep func() // rest, bound once
-	told  bool   // rest has taken the token
+	gone  chan struct{} // gets a token when nobody wants the place any more
+	sleep func()        // rest, bound once
+	leave func()        // quit, bound once
+	told  bool          // rest has taken the token
 }
 
 // waiterState is what became of a waiter.
@@ -166,13 +168,23 @@ func (w *waiter) rest() {
 	case <-w.woken:
 		w.told = true
 	case <-w.timer.C:
+	case <-w.gone:
+	}
+}
+
+// quit ends the waiter's wait, or its next one.
+func (w *waiter) quit() {
+	select {
+	case w.gone <- struct{}{}:
+	default:
 	}
 }
 
 // arm makes the waiter ready to wait for d.
 func (w *waiter) arm(d time.Duration) {
 	if w.timer == nil {
-		w.woken = make(chan struct{}, 1)
+		w.woken, w.gone = make(chan struct{}, 1), make(chan struct{}, 1)
+		w.leave = w.quit
 		w.timer = time.NewTimer(d)
 		w.sleep = w.rest
 	} else {
@@ -314,10 +326,17 @@ func (q *queue) enter(f *Flight, now, deadline int64, last int) (slot int, failu
 		return slot, failure
 	}
 	w := &f.waiter
-	if f.exchange != nil {
-		f.exchange.Await(w.sleep)
-	} else {
-		w.rest()
+	if f.Cancel == nil || f.Cancel.Watch(w.leave) {
+		if f.exchange != nil {
+			f.exchange.Await(w.sleep)
+		} else {
+			w.rest()
+		}
+	}
+	fired := f.Cancel != nil && !f.Cancel.Watch(nil)
+	select {
+	case <-w.gone:
+	default:
 	}
 	w.timer.Stop()
 	if !w.told {
@@ -333,11 +352,14 @@ func (q *queue) enter(f *Flight, now, deadline int64, last int) (slot int, failu
 	f.query.Now = message.Now()
 	q.b.metrics.waited.Observe(f.Shard, time.Duration(f.query.Now-w.since))
 	if w.state != served {
+		if fired {
+			return -1, &clientLeft
+		}
 		q.refuse(f, &queueTimeout)
 		return -1, &queueTimeout
 	}
 	f.choice, w.choice = w.choice, nil
-	if f.exchange != nil && gone(f.exchange) {
+	if fired || f.exchange != nil && gone(f.exchange) {
 		f.choice.slots[w.slot].release()
 		return -1, &clientLeft
 	}
