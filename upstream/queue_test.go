@@ -41,7 +41,9 @@ type hall struct {
 func newHall(t *testing.T, b *Backend) *hall { return &hall{t: t, b: b, begin: time.Now()} }
 
 // come starts an exchange and returns when it has got a place, has failed or waits.
-func (h *hall) come(name string, change func(*message.Exchange)) *guest { return h.comeWith(name, nil, change) }
+func (h *hall) come(name string, change func(*message.Exchange)) *guest {
+	return h.comeWith(name, nil, change)
+}
 
 // comeWith is come with what can end it.
 func (h *hall) comeWith(name string, cancel *http1.Cancel, change func(*message.Exchange)) *guest {
@@ -580,36 +582,5 @@ func TestQueueNoticesThatTheClientHasLeft(t *testing.T) {
 		}
 		h.leave(c)
 		h.wg.Wait()
-	})
-}
-
-// TestQueueCancel: a request that is cancelled while it waits ends at once, wherever in the list it stands, and takes no place; one that was cancelled before
-// does not even begin to wait.
-func TestQueueCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h := newHall(t, newGroup(t, bounded(1, 10, time.Minute), answers(200)).Backend)
-		first := h.come("first", nil)
-		var cancel [3]http1.Cancel
-		var waiting [3]*guest
-		for i := range waiting {
-			waiting[i] = h.comeWith(fmt.Sprint(i), &cancel[i], nil)
-		}
-		cancel[1].Fire()
-		synctest.Wait()
-		if g := waiting[1]; !g.done.Load() || g.failure == nil || g.failure.Reason != message.ClientClosed || g.at != 0 {
-			t.Errorf("cancelled: done %v, %v after %v", g.done.Load(), g.failure, g.at)
-		}
-		var before http1.Cancel
-		before.Fire()
-		if g := h.comeWith("late", &before, nil); !g.done.Load() || g.failure == nil {
-			t.Error("one that was cancelled before it came waits")
-		}
-		h.leave(first)
-		h.leave(waiting[0])
-		h.leave(waiting[2])
-		h.wg.Wait()
-		if h.sequence() != "first 0 2" {
-			t.Errorf("served: %s", h.sequence())
-		}
 	})
 }
