@@ -3,6 +3,7 @@
 package cache
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -83,5 +84,49 @@ func BenchmarkHit1KiB(b *testing.B) {
 				f()
 			}
 		})
+	}
+}
+
+func BenchmarkHitParallel(b *testing.B) {
+	s, r, _ := warm(b, "", commonAnswer, 1024)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		x := new(message.Exchange)
+		x.Reset()
+		f := hitter(b, s, r, x, "Accept: */*")
+		for pb.Next() {
+			f()
+		}
+	})
+}
+
+// BenchmarkMiss is a miss with its flight, its fill and its eviction, but for what the origin costs.
+func BenchmarkMiss(b *testing.B) {
+	s := NewStore(4 << 20)
+	r := NewRules(Rules{Namespace: s.Namespace("bench")}, "")
+	body := []byte(strings.Repeat("b", 1024))
+	fields := fieldsOf(commonAnswer)
+	x, y := new(message.Exchange), new(message.Exchange)
+	x.Reset()
+	y.Reset()
+	ask(x, "GET http://bank.example/rates/EUR", "Accept: */*")
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		n++
+		x.Request.Path = strconv.AppendInt(append(x.Request.Path[:0], "/rates/"...), int64(n), 10)
+		x.Response.Header.Reset()
+		var u Use
+		if act := s.Lookup(&u, x, r, nil, at(0)); act != Lead {
+			b.Fatalf("action %d", act)
+		}
+		y.Response.Header.CopyFrom(fields)
+		y.Fixed.Reset(body)
+		y.Response.Status, y.Response.Body, y.Response.Length = 200, &y.Fixed, int64(len(body))
+		u.Flight().Fill(y, at(0))
+		if v, _ := u.Wait(x, nil); v != Served {
+			b.Fatalf("verdict %d", v)
+		}
+		x.Response.Body.Close()
 	}
 }

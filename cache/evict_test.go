@@ -178,7 +178,7 @@ func TestBound(t *testing.T) {
 	r := NewRules(Rules{Namespace: s.Namespace("bound"), MaxObject: 200 << 10}, "")
 	rnd := rand.New(rand.NewPCG(3, 4))
 	high := int64(0)
-	for i := range 3000 {
+	for i := range 1500 {
 		n := rnd.IntN(400)
 		size := rnd.IntN(3000)
 		if rnd.IntN(20) == 0 {
@@ -271,7 +271,7 @@ func TestStress(t *testing.T) {
 		workers.Go(func() {
 			rnd := rand.New(rand.NewPCG(5, uint64(w)))
 			var flights sync.WaitGroup
-			for range 400 {
+			for range 250 {
 				n, foo := rnd.IntN(60), rnd.IntN(3)
 				switch rnd.IntN(30) {
 				case 0:

@@ -32,10 +32,15 @@ func (s *Store) PurgePrefix(prefix string) (int, error) {
 	}, Purged), nil
 }
 
-// PurgeTag drops the answers whose services have given them the tag in Cache-Tag, and returns how many there were.
+// PurgeTag drops the answers whose services have given them the tag in Cache-Tag, and returns how many there were. Those that are on
+// their way are not stored.
 func (s *Store) PurgeTag(tag string) int {
+	tag = strings.TrimSpace(tag)
+	if tag == "" || len(tag) > maxTag {
+		return 0
+	}
 	n := 0
-	for _, e := range s.tags.entries(strings.TrimSpace(tag)) {
+	for _, e := range s.tags.purge(tag, s.clock()) {
 		if s.drop(e) {
 			e.res.ns.count(Purged, e.hash)
 			n++

@@ -105,8 +105,6 @@ func TestFreshAndStale(t *testing.T) {
 	story(t, "HEAD does not fill", Rules{},
 		turn{line: "HEAD " + page, origin: fresh60(""), fetched: true, says: "sluice; fwd=uri-miss"},
 		turn{origin: fresh60("one"), fetched: true, body: "one", says: "sluice; fwd=uri-miss; stored"})
-	story(t, "another name", Rules{},
-		turn{origin: answer{fields: "Cache-Control: max-age=60\nCache-Status: cdn; hit"}, fetched: true, fields: "Cache-Status: cdn; hit"})
 	story(t, "the date is that of the answer", Rules{},
 		turn{at: 2, origin: answer{fields: "Cache-Control: max-age=60"}, fetched: true},
 		turn{at: 9, says: "sluice; hit; ttl=53", fields: dated("Date", 2)})
@@ -124,6 +122,25 @@ func TestFreshAndStale(t *testing.T) {
 		turn{line: "GET " + page + "?a=1", origin: fresh60("one"), fetched: true},
 		turn{line: "GET " + page + "?a=2", origin: fresh60("two"), fetched: true, body: "two"},
 		turn{line: "GET " + page + "?a=1", body: "one"})
+}
+
+// TestCacheStatus is row 13.8: a member of our own stands behind those of services, under the configured name, on hits as well.
+func TestCacheStatus(t *testing.T) {
+	s, r := newTestStore(Rules{})
+	r = NewRules(*r, "edge")
+	origin := says(answer{fields: "Cache-Control: max-age=60\nCache-Status: cdn; hit", body: "one"})
+	for _, want := range []string{"cdn; hit|edge; fwd=uri-miss; stored", "cdn; hit|edge; hit; ttl=60"} {
+		got := get(t, s, r, request("GET "+page, ""), at(0), origin)
+		var all []string
+		for i := range got.header.Len() {
+			if f := got.header.At(i); f.ID == message.CacheStatus {
+				all = append(all, string(f.Value))
+			}
+		}
+		if said := strings.Join(all, "|"); said != want {
+			t.Errorf("%q, want %q", said, want)
+		}
+	}
 }
 
 // TestFieldsKept is RFC 9111 section 3.1.

@@ -273,15 +273,18 @@ func (s *Store) bury(victims *Entry) {
 }
 
 // keep puts a complete entry into the store, in place of what the same requests select. grown is what its body has occupied of the bytes
-// for what is coming. f is the flight that has brought it, if one has; one that was invalidated meanwhile leaves nothing.
+// for what is coming. f is the flight that has brought it, if one has; one that was invalidated or purged meanwhile leaves nothing.
 func (s *Store) keep(e *Entry, grown int64, f *Flight) {
 	res := e.res
 	sh := res.shard
+	// The tags come first: who finds e in the index takes them out again.
+	s.tags.add(e)
+	purged := f != nil && s.tags.purgedSince(e, f.began)
 	sh.mu.Lock()
-	doomed := f != nil && f.doomed
+	doomed := f != nil && (f.doomed || purged || !f.listed) // the last: everybody has left just before the end
 	var old *Entry
 	if !doomed {
-		if !res.linked {
+		if !res.linked { // only marks come so late: nobody else has seen e yet
 			res = sh.resourceAt([]byte(res.key), len(res.uri), res.ns)
 			e.res = res
 		}
@@ -295,10 +298,10 @@ func (s *Store) keep(e *Entry, grown int64, f *Flight) {
 	sh.mu.Unlock()
 	s.forget(old)
 	if doomed {
+		s.tags.remove(e)
 		s.release(grown)
 		return
 	}
-	s.tags.add(e)
 	s.bury(s.queue.add(e, grown))
 	if !e.isMark() {
 		res.ns.count(Stored, e.hash)
@@ -321,6 +324,7 @@ func (s *Store) release(n int64) {
 
 // replace puts e in the place of old, if that is still there.
 func (s *Store) replace(old, e *Entry) {
+	s.tags.add(e)
 	sh := old.res.shard
 	sh.mu.Lock()
 	i := slices.Index(old.res.entries, old)
@@ -329,9 +333,9 @@ func (s *Store) replace(old, e *Entry) {
 	}
 	sh.mu.Unlock()
 	if i < 0 {
+		s.tags.remove(e)
 		return
 	}
 	s.forget(old)
-	s.tags.add(e)
 	s.bury(s.queue.add(e, 0))
 }

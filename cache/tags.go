@@ -11,7 +11,19 @@ import (
 type tagIndex struct {
 	mu   sync.Mutex // guards what follows, and the tags of entries; held for a few links, or for the entries of one tag
 	tags map[string]*tagLink
+
+	purges [maxPurges]tagPurge // the last ones, in a ring
+	next   int
 }
+
+// tagPurge is a purge of a tag: answers that were asked for before it are not stored after it.
+type tagPurge struct {
+	tag string
+	at  int64
+}
+
+// maxPurges is how many purges are remembered. Where more come while an answer is on its way, it is not stored if it has any tag.
+const maxPurges = 256
 
 // tagLink is one tag of one entry, in the list of the entries with this tag.
 type tagLink struct {
@@ -107,10 +119,35 @@ func (t *tagIndex) remove(e *Entry) {
 	}
 }
 
-// entries returns the entries with a tag.
-func (t *tagIndex) entries(tag string) []*Entry {
+// purgedSince reports whether a tag of e was purged after a moment.
+func (t *tagIndex) purgedSince(e *Entry, moment int64) bool {
+	if len(e.tags) == 0 {
+		return false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	recent := 0
+	for i := range t.purges {
+		p := &t.purges[i]
+		if p.tag == "" || p.at <= moment {
+			continue
+		}
+		recent++
+		for l := range e.tags {
+			if e.tags[l].tag == p.tag {
+				return true
+			}
+		}
+	}
+	return recent == maxPurges
+}
+
+// purge notes that a tag is purged now, and returns the entries with it.
+func (t *tagIndex) purge(tag string, now int64) []*Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.purges[t.next] = tagPurge{tag, now}
+	t.next = (t.next + 1) % maxPurges
 	var all []*Entry
 	for l := t.tags[tag]; l != nil; l = l.next {
 		all = append(all, l.entry)

@@ -246,12 +246,23 @@ func (c *conversion) apply(r *run, v ref.Val) ref.Val {
 			return v.ConvertToType(types.DoubleType)
 		}
 	case inCountedForm:
-		if s, ok := v.(traits.Sizer); ok {
-			n, _ := s.Size().(types.Int)
-			r.spend(int(n) * c.weight)
-		}
+		r.spend(turns(v) * c.weight)
 	}
 	return v
+}
+
+// turns returns how many turns a loop over v has, or a bound of it where counting would cost more.
+func turns(v ref.Val) int {
+	switch v := v.(type) {
+	case *list:
+		return len(v.all()) // which the loop needs as well
+	case *object:
+		return len(v.v.Raw()) / len(`"":0,`)
+	case traits.Sizer:
+		n, _ := v.Size().(types.Int)
+		return int(n)
+	}
+	return 0
 }
 
 // converted is an argument.

@@ -3,6 +3,7 @@ package expr
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
@@ -16,7 +17,7 @@ const (
 	maxNesting    = 64       // of parentheses, calls and operators
 	maxNodes      = 5000
 	maxLoops      = 4  // loops within each other
-	loopWork      = 20 // of one node in one turn of a loop
+	loopWork      = 40 // of one node in one turn of a loop
 )
 
 // inspector goes over a parsed expression: it finds out which variables are read, reports names that do not exist, and collects what the
@@ -29,6 +30,7 @@ type inspector struct {
 
 	scope     []string // variables of the loops around
 	loops     int
+	turns     int // of the loops around, as far as they are known
 	steps     stepSet
 	variables []string
 	decorator decorator
@@ -89,20 +91,52 @@ func (n *inspector) mapping(e ast.Expr) int {
 // loop visits a macro such as map or exists, or a variable that cel.bind names.
 func (n *inspector) loop(e ast.Expr) int {
 	c := e.AsComprehension()
-	if n.loops++; n.loops > maxLoops {
+	nodes := 1 + n.visit(c.IterRange()) + n.visit(c.AccuInit())
+	loops, around := n.loops, n.turns
+	if !isEmptyList(c.IterRange()) { // cel.bind is a loop without turns
+		n.loops++
+	}
+	if n.loops > maxLoops {
 		n.fail(&Error{Offset: n.at(e.ID()), Message: fmt.Sprintf("more than %d loops within each other", maxLoops)})
 	}
-	nodes := 1 + n.visit(c.IterRange()) + n.visit(c.AccuInit())
+	n.turns = min(max(n.turns, 1)*constantSize(c.IterRange()), workLimit)
 	depth := len(n.scope)
 	n.scope = append(n.scope, c.AccuVar(), c.IterVar(), c.IterVar2())
 	turn := n.visit(c.LoopCondition()) + n.visit(c.LoopStep())
 	n.scope = append(n.scope[:depth], c.AccuVar())
 	nodes += turn + n.visit(c.Result())
 	n.scope = n.scope[:depth]
-	n.loops--
+	if n.turns*turn*loopWork > workLimit {
+		n.fail(&Error{Offset: n.at(e.ID()), Message: "the loop takes more work than an expression may, whatever its variables are"})
+	}
+	n.loops, n.turns = loops, around
 	n.decorator.forms[c.IterRange().ID()] = inCountedForm
 	n.decorator.weights[c.IterRange().ID()] = turn * loopWork
 	return nodes
+}
+
+func isEmptyList(e ast.Expr) bool { return e.Kind() == ast.ListKind && e.AsList().Size() == 0 }
+
+// constantSize returns how many turns a loop over e has, at least 1: of other lists than constant ones the request decides.
+func constantSize(e ast.Expr) int {
+	switch e.Kind() {
+	case ast.ListKind:
+		return max(e.AsList().Size(), 1)
+	case ast.CallKind:
+		c := e.AsCall()
+		name := c.FunctionName()
+		if c.IsMemberFunction() {
+			if namespace, ok := dotted(c.Target()); ok {
+				name = namespace + "." + name
+			}
+		}
+		if name == "lists.range" && len(c.Args()) == 1 && c.Args()[0].Kind() == ast.LiteralKind {
+			if size, ok := c.Args()[0].AsLiteral().(types.Int); ok {
+				return int(min(max(size, 1), workLimit))
+			}
+		}
+	}
+	return 1
 }
 
 func (n *inspector) call(e ast.Expr) int {
@@ -242,16 +276,30 @@ func (n *inspector) members(e ast.Expr) (path []member, cut bool, nodes int) {
 		args := e.AsCall().Args()
 		path, cut, nodes = n.members(args[0])
 		nodes += 1 + n.visit(args[1])
-		name, ok := types.String(""), false
-		if args[1].Kind() == ast.LiteralKind {
-			name, ok = args[1].AsLiteral().(types.String)
+		m, ok := n.key(args[1])
+		if path == nil || cut || !ok || len(path) == maxMembers {
+			return path, true, nodes
 		}
-		if path != nil && !cut && ok && len(path) < maxMembers {
-			return append(path, member{name: string(name), at: n.at(args[1].ID()), quoted: true, index: -1}), false, nodes
-		}
-		return path, true, nodes
+		return append(path, m), false, nodes
 	}
 	return nil, true, n.visit(e)
+}
+
+// key makes a member of a constant in brackets.
+func (n *inspector) key(e ast.Expr) (member, bool) {
+	if e.Kind() != ast.LiteralKind {
+		return member{}, false
+	}
+	m := member{at: n.at(e.ID()), quoted: true, index: -1}
+	switch v := e.AsLiteral().(type) {
+	case types.String:
+		m.name = string(v)
+		return m, true
+	case types.Int:
+		m.name, m.index = strconv.FormatInt(int64(v), 10), int(v)
+		return m, 0 <= v && v < 1e9
+	}
+	return member{}, false
 }
 
 // isIndex reports whether e is VALUE[KEY] or VALUE.?KEY.

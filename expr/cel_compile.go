@@ -138,15 +138,15 @@ func (c *celCompiler) compile() (Program, *failure) {
 	if issues.Err() != nil {
 		return Program{}, &failure{err: c.first(issues)}
 	}
-	if cost, err := env.EstimateCost(checked, sizes{}); err == nil && cost.Min > workLimit/loopWork {
-		return Program{}, &failure{err: &Error{Message: "the expression takes more work than one may, whatever its variables are"}}
-	}
 	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(n.decorator.decorate))
 	if err != nil {
 		return Program{}, &failure{err: &Error{Message: "the expression has no value: " + err.Error()}}
 	}
 	e := &evaluator{program: program, variables: n.variables, names: c.env.Steps, item: c.env.Item}
 	e.steps, e.uses = n.steps.list(c.env)
+	if shapeOfType(checked.OutputType()) == boolShape {
+		e.simple = n.conditionOf(parsed.NativeRep().Expr())
+	}
 	return Program{op: opCEL, shape: shapeOfType(checked.OutputType()), cel: e}, nil
 }
 

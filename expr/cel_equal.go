@@ -6,8 +6,8 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// stepWork is the work of one small step.
-const stepWork = 16
+// stepWork is the work of one small step: comparing two numbers, making a value of an element.
+const stepWork = 64
 
 // scalar returns the plain value of a raw number, string or null; others stay as they are.
 func (r *run) scalar(v ref.Val) ref.Val {
@@ -173,9 +173,9 @@ func (r *run) equalMaps(a, b traits.Mapper) bool {
 // contains reports whether a list has an element that equals v.
 func (r *run) contains(l traits.Lister, v ref.Val) bool {
 	if d, ok := l.(*list); ok {
+		r.spend(len(d.v.Raw()) + stepWork)
 		if text, ok := r.scalar(v).(types.String); ok {
 			// The most frequent question, `"admin" in claims.roles`, is answered where the text lies.
-			r.spend(len(d.v.Raw()) + stepWork)
 			for item := range d.v.Items {
 				if item.Equals(string(text)) {
 					return true
@@ -183,6 +183,12 @@ func (r *run) contains(l traits.Lister, v ref.Val) bool {
 			}
 			return false
 		}
+		for item := range d.v.Items {
+			if r.equal(v, r.value(item)) {
+				return true
+			}
+		}
+		return false
 	}
 	for it := l.Iterator(); it.HasNext() == types.True; {
 		if r.equal(v, it.Next()) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -25,6 +26,8 @@ var functions = map[string]func(r *run, args []ref.Val) ref.Val{
 	"merge.last":            merge(document.Last),
 	"merge.error":           merge(document.Strict),
 	"concat":                concat,
+	"json.encode":           encodeJSON,
+	"json.decode":           decodeJSON,
 	"sort":                  sortList,
 	"@sortByAssociatedKeys": sortByKeys,
 	"distinct":              distinct,
@@ -37,7 +40,7 @@ var functions = map[string]func(r *run, args []ref.Val) ref.Val{
 	"sets.intersects":       setsIntersect,
 }
 
-// maxParts bounds the arguments of merges.
+// maxMerged bounds the arguments of merges.
 const maxMerged = 8
 
 // declarations declares the functions that CEL does not know. CEL has no functions of any number of arguments.
@@ -56,7 +59,30 @@ func declarations() []cel.EnvOption {
 		}
 		list = append(list, cel.Function(name, overloads...))
 	}
-	return list
+	return append(list, cel.Function("json.decode", cel.Overload("json_decode_string", []*cel.Type{cel.StringType}, cel.DynType)))
+}
+
+// encodeJSON is json.encode(VALUE): the JSON text of a value, as a text.
+func encodeJSON(r *run, args []ref.Val) ref.Val {
+	w := writer{r: r}
+	if !w.value(args[0], 0) {
+		return types.MaybeNoSuchOverloadErr(args[0])
+	}
+	return types.String(w.dst)
+}
+
+// decodeJSON is json.decode(TEXT): the value of a JSON text, within the usual bounds of documents.
+func decodeJSON(r *run, args []ref.Val) ref.Val {
+	t, ok := r.texts(args[0])
+	if !ok {
+		return types.MaybeNoSuchOverloadErr(args[0])
+	}
+	r.spend(4 * len(t[0]))
+	v, err := document.Parse([]byte(t[0]), document.Limits{})
+	if err != nil {
+		return types.WrapErr(err)
+	}
+	return r.value(v)
 }
 
 // documents turns arguments into parts of documents. What an expression has built is written for it.
@@ -341,16 +367,22 @@ type pattern struct {
 const maxPattern = 1000
 
 func compilePattern(text string) (*pattern, string) {
-	size, err := types.RegexProgramSize(text)
+	problem := func(err error) string { return strings.TrimPrefix(err.Error(), "error parsing regexp: ") }
+	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
-		return nil, strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+		return nil, problem(err)
 	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return nil, problem(err)
+	}
+	size := len(program.Inst)
 	if size > maxPattern {
 		return nil, fmt.Sprintf("it has %d instructions, and %d are allowed", size, maxPattern)
 	}
 	re, err := regexp.Compile(text)
 	if err != nil {
-		return nil, err.Error()
+		return nil, problem(err)
 	}
 	return &pattern{re: re, size: size}, ""
 }

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"math"
 	"strconv"
 
 	"cel.dev/cel-go/common/operators"
@@ -290,10 +291,13 @@ func integerOf(v ref.Val) (int64, bool) {
 	case types.Int:
 		return int64(v), true
 	case types.Uint:
-		return int64(v), v <= 1<<63-1
+		if v <= math.MaxInt64 {
+			return int64(v), true
+		}
 	case types.Double:
-		n, ok := v.ConvertToType(types.IntType).(types.Int)
-		return int64(n), ok && types.Double(n) == v
+		if n, ok := v.ConvertToType(types.IntType).(types.Int); ok && types.Double(n) == v {
+			return int64(n), true
+		}
 	case *types.Optional:
 		if v.HasValue() {
 			return integerOf(v.GetValue())

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/document"
@@ -137,7 +136,7 @@ func TestCEL(t *testing.T) {
 		{`account.body.count % 2`, `1`},
 		{`6 / account.body.count`, `2`},
 		{`-claims.amount`, `-1.5`},
-		{`account.body.balance - 0.5 == 10`, `true`},
+		{`account.body.balance - 0.5 == 10.0`, `true`},
 		{`account.body.exp == 120 && 120 == account.body.exp && 120.0 == account.body.exp`, `true`},
 		{`account.body.items[0].id == 1 && 1 in [account.body.items[0].id]`, `true`},
 		{`account.body.amounts == [3, 1.5, 2.5, 3]`, `true`},
@@ -183,8 +182,8 @@ func TestCEL(t *testing.T) {
 		{`true ? failed.body.items : 1`, `null`},
 		{`later.body.x == 1`, noValue},
 		{`later.status == 0`, noValue},
-		{`list.body.map(e, e.n)`, `[2,10]`},
-		{`list.headers == {}`, `true`},
+		{`rows.body.map(e, e.n)`, `[2,10]`},
+		{`rows.headers == {}`, `true`},
 		{`account.status == 200 ? account.body.id : "none"`, `"a\/1"`[:0] + `"a/1"`},
 
 		// Merges.
@@ -195,7 +194,7 @@ func TestCEL(t *testing.T) {
 		{`merge.error({"a": 1}, {"a": 3})`, refusedValue},
 		{`merge.deep(account.body, failed.body)`, accountBody},
 		{`merge.deep(item, {"id": 8}).id`, `8`},
-		{`concat(list.body, failed.body, item.tags)`, `[{"id":"x","n":2},{"id":"y","n":10},"a","b"]`},
+		{`concat(rows.body, failed.body, item.tags)`, `[{"id":"x","n":2},{"id":"y","n":10},"a", "b"]`},
 		{`concat(item.tags, account.body.count)`, noValue},
 	} {
 		if got := evaluate(t, c.src, exchange()); got != c.want {
@@ -214,7 +213,7 @@ func TestCELText(t *testing.T) {
 		{`[1]`, noValue},
 		{`{}`, noValue},
 		{`b"a"`, noValue},
-		{`true ? null : 1`, noValue},
+		{`true ? null : claims.sub`, noValue},
 		{`claims.?absent`, noValue},
 		{`claims.?sub`, "7"},
 		{`duration("90s")`, "90s"},
@@ -250,7 +249,7 @@ func TestDirectIsCEL(t *testing.T) {
 		`consumer.name`, `consumer.plan`, `version`, `response.status`, `response.headers.vary`, `response.headers["absent"]`,
 		`account.status`, `account.headers["x-total"]`, `account.headers.absent`, `account.body`, `account.body.items`, `account.body.items[0].id`,
 		`account.body.items[1].name`, `account.body.items[2]`, `account.body.absent`, `account.body["0"]`, `failed.status`, `failed.body`, `failed.body.x.y`,
-		`failed.headers.x`, `list.body[1].n`, `later.status`, `later.body`, `later.headers.x`, `item`, `item.id`, `item.tags[1]`, `item.tags[-1]`,
+		`failed.headers.x`, `rows.body[1].n`, `later.status`, `later.body`, `later.headers.x`, `item`, `item.id`, `item.tags[1]`, `item.tags[-1]`,
 		`"text"`, `'a\n'`, `true`, `false`, `null`, `3`, `-1`,
 	} {
 		p, complete, h := direct(src, &env)
@@ -288,117 +287,6 @@ func TestDirectIsCEL(t *testing.T) {
 		}
 		if !slices.Equal(p.Uses(), q.Uses()) || !slices.Equal(p.Steps(), q.Steps()) || !slices.Equal(p.Variables(), q.Variables()) {
 			t.Errorf("%s: read directly it uses %v %v %v, by CEL %v %v %v", src, p.Uses(), p.Steps(), p.Variables(), q.Uses(), q.Steps(), q.Variables())
-		}
-	}
-}
-
-func TestCELErrors(t *testing.T) {
-	for _, c := range []struct {
-		src    string
-		offset int
-		want   string
-	}{
-		{`request.pth == "x"`, 8, `"pth" is not a member of request; did you mean "path"?`},
-		{`reqest.path == "x"`, 0, `did you mean "request"?`},
-		{`claims.sub == "a" && request.mthod == "GET"`, 29, `did you mean "method"?`},
-		{"request.path ==\n request.pth", 25, `did you mean "path"?`},
-		{`"ü" + request.pth + 1`, 15, `did you mean "path"?`},
-		{`request.?pth`, 9, `did you mean "path"?`},
-		{`request["pth"] + "a"`, 8, `did you mean "path"?`},
-		{`path.ix == "a"`, 5, `does not capture "ix"; did you mean "id"?`},
-		{`path["ix"] == "a"`, 5, `does not capture "ix"`},
-		{`has(path.ix)`, 9, `does not capture "ix"`},
-		{`request.headers["a b"] == "x"`, 16, "cannot be the name of a header"},
-		{`request.headers.x-name == "x"`, 17, `write request.headers["x-name"]`},
-		{`request.path.x == 1`, 13, `"path" has no members`},
-		{`client.cert.subjct == ""`, 12, `did you mean "subject"?`},
-		{`consumer.nme == "x"`, 9, `did you mean "name"?`},
-		{`account.bdy == 1`, 8, `did you mean "body"?`},
-		{`claims.all(k, v, k == j)`, 22, `"j" is not known here`},
-		{`[1].map(path, path.x) == [path.ix]`, 31, `does not capture "ix"`}, // the loop's own path is another one
-		{`request.headers[x]`, 16, `write ["x"]`},
-
-		{`request.path == 1`, 13, `"==" cannot be used with (string, int); convert`},
-		{`request.size == "5"`, 13, `"==" cannot be used with (int, string); convert`},
-		{`"a" + 1`, 4, `"+" cannot be used with (string, int)`},
-		{`request.query == "a"`, 14, `name one entry`},
-		{`"a" in request.path`, 4, `write TEXT.contains(PART)`},
-		{`request.headers[1]`, 16, `write ["name"]`},
-		{`request.headers[1 + 1]`, 15, `an index cannot be used with (map(string, string), int)`},
-		{`true && 1`, 8, `expected type 'bool' but found 'int'`},
-		{`request == client`, 8, `(the request, the client)`},
-		{`size()`, 4, `"size" cannot be used with ()`},
-
-		{`claims.sub.strtsWith("a")`, 11, `there is no function "strtsWith"; did you mean "startsWith"?`},
-		{`merge.depp(claims, claims)`, 0, `there is no function "merge.depp"; did you mean "merge.deep"?`},
-		{`1 + whatever(claims.sub)`, 4, `there is no function "whatever"`},
-		{`merge.deep()`, 10, `"merge.deep" cannot be used with ()`},
-
-		{`claims.sub.matches("(")`, 19, "missing closing )"},
-		{`claims.sub.matches(claims.sub)`, 25, "a regular expression is a text in quotes"},
-		{`claims.sub.matches("(a{100}){11}")`, 19, "instructions"},
-		{`int("abc") + 1`, 0, "the expression has no value"},
-
-		{`request.path = "x"`, 13, `"=" means nothing in expressions; write == to compare`},
-		{`true and false`, 5, `write && for and`},
-		{`true or false`, 5, `write || for or`},
-		{`not true`, 4, `write ! for not`},
-		{`[1,2`, 4, `ends too early`},
-		{`1 +`, 3, `ends too early`},
-		{`1 2`, 2, `cannot be read`},
-		{`request.path; 1`, 12, `cannot be read`},
-		{`Foo{a: 1}`, 3, "values of named types cannot be made here"},
-		{`"\xZZ"`, 1, "unknown escape"},
-		{`__result__ + 1`, 0, "is not known here"},
-
-		{`[1].map(a, [1].map(b, [1].map(c, [1].map(d, [1].map(e, 1)))))`, 51, "more than 4 loops"},
-		{`lists.range(10000).map(a, lists.range(10000).map(b, a + b))`, 0, "more work than one may"},
-		{strings.Repeat("(", 300) + "1" + strings.Repeat(")", 300), 0, ""},
-		{strings.Repeat("1+", 8000) + "1", 0, ""},
-		{strings.Repeat(" ", maxExpression) + "1+1", 0, "longer than 16 KiB"},
-		{strings.Repeat("-", 1000) + "claims.level", 0, ""},
-		{strings.Repeat("[", 1000), 0, ""},
-	} {
-		_, err := Compile(c.src, known())
-		if err == nil {
-			t.Errorf("%.60s: compiled, want an error with %q", c.src, c.want)
-			continue
-		}
-		if c.want != "" && err.Offset != c.offset || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.60s: error at %d: %v; want %q at %d", c.src, err.Offset, err, c.want, c.offset)
-		}
-		if err.Leaf != -1 {
-			t.Errorf("%.60s: leaf %d, want -1", c.src, err.Leaf)
-		}
-	}
-}
-
-func TestCompileAs(t *testing.T) {
-	condition := func(src string, env Env) (*Program, *Error) { return CompileCondition(src, env) }
-	list := func(src string, env Env) (*Program, *Error) { return CompileList(src, env) }
-	number := func(src string, env Env) (*Program, *Error) { return CompileNumber(src, env) }
-	for _, c := range []struct {
-		kind    string
-		compile func(string, Env) (*Program, *Error)
-		good    []string
-		bad     []string
-	}{
-		{"condition", condition, []string{`true`, `claims.admin`, `claims.level == 3`, `"a" in claims.roles`, `item.ok`, `account.body.ok`, `claims.?admin`},
-			[]string{`request.path`, `"true"`, `1`, `request.size`, ` request.size + 1`, `claims.sub + "x"`, `client.cert.san`, `null`, `[true]`, `{}`, `1.5`, `duration("1s")`}},
-		{"list", list, []string{`account.body.items`, `[1]`, `claims`, `request.query_all["q"]`, `client.cert.san`, `lists.range(3)`, `item`},
-			[]string{`request.path`, `true`, `{}`, `1`, `request.size`, `account.status`}},
-		{"number", number, []string{`1`, `request.size`, `request.size + 1`, `claims.level`, `account.status`, `size(claims.roles)`, `item.n`, `1u`},
-			[]string{`request.path`, `true`, `1.5`, `[1]`, `1.5 + 1.0`, `null`}},
-	} {
-		for _, src := range c.good {
-			if _, err := c.compile(src, known()); err != nil {
-				t.Errorf("%s as a %s: %v", src, c.kind, err)
-			}
-		}
-		for _, src := range c.bad {
-			if _, err := c.compile(src, known()); err == nil || err.Suggestion == "" || err.Offset != len(src)-len(strings.TrimLeft(src, " ")) {
-				t.Errorf("%s as a %s: error %+v, want one with a suggestion at its beginning", src, c.kind, err)
-			}
 		}
 	}
 }
@@ -454,11 +342,11 @@ func TestUses(t *testing.T) {
 		{`request.path`, "[] []", "[request]"},
 		{`"text"`, "[] []", "[]"},
 		{`account.body.id`, "[0] [account]", "[account]"},
-		{`list.status`, "[2] [list]", "[list]"},
-		{`list.body.map(account, account.id)`, "[2] [list]", "[list]"}, // the loop's own account is another one
-		{`list.body.map(e, account.body.id) + [failed.status, claims.sub]`, "[0 1 2] [account failed list]", "[list account failed claims]"},
+		{`rows.status`, "[2] [rows]", "[rows]"},
+		{`rows.body.map(account, account.id)`, "[2] [rows]", "[rows]"}, // the loop's own account is another one
+		{`rows.body.map(e, account.body.id) + [failed.status, claims.sub]`, "[0 1 2] [account failed rows]", "[rows account failed claims]"},
 		{`later.?body.orValue(item)`, "[3] [later]", "[later item]"},
-		{`merge.deep(account.body, list.body)`, "[0 2] [account list]", "[account list]"},
+		{`merge.deep(account.body, rows.body)`, "[0 2] [account rows]", "[account rows]"},
 	} {
 		p, err := Compile(c.src, known())
 		if err != nil {
@@ -472,11 +360,11 @@ func TestUses(t *testing.T) {
 			t.Errorf("%s reads %s, want %s", c.src, got, c.variables)
 		}
 	}
-	tmpl, err := CompileTemplate("/x/${list.body[0].id}/${account.body.id + 'a'}", known())
+	tmpl, err := CompileTemplate("/x/${rows.body[0].id}/${account.body.id + 'a'}", known())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(tmpl.Steps(), tmpl.Uses()); got != "[0 2] [account list]" {
+	if got := fmt.Sprint(tmpl.Steps(), tmpl.Uses()); got != "[0 2] [account rows]" {
 		t.Errorf("a template uses %s", got)
 	}
 }
@@ -507,120 +395,6 @@ func TestCheckName(t *testing.T) {
 		root, _, dotted := strings.Cut(f, ".")
 		if dotted && CheckName(root) == nil {
 			t.Errorf("a step may be called %s, as the functions %s", root, f)
-		}
-	}
-}
-
-// A program that would run for ever, or fill the memory, ends without a value.
-func TestLimits(t *testing.T) {
-	x := exchange()
-	x.Steps[0].Body = []byte(`{"n":[` + strings.Repeat("1,", 200_000) + `1],"text":"` + strings.Repeat("a", 1<<20) + `","names":{` + manyMembers(5000) + `}}`)
-	x.Steps[2].Body = []byte(`{"n":[` + strings.Repeat(`"x",`, 5000) + `"x"],"small":[` + strings.Repeat("1,", 30) + `1]}`)
-	for _, src := range []string{
-		`account.body.n.all(a, account.body.n.all(b, a == b))`,
-		`account.body.n.map(a, account.body.text)`,
-		`account.body.n.all(a, a in account.body.n)`,
-		`account.body.n.exists(a, a == 2) || account.body.n.all(a, account.body.n.exists(b, b == a + 1))`,
-		`list.body.n.all(a, account.body.text.contains(a))`,
-		`list.body.n.map(a, account.body.text + a).size()`,
-		`account.body.text.replace("", account.body.text)`,
-		`account.body.n.map(a, "x").join(account.body.text)`,
-		`account.body.text.matches("(a?){100}a{100}b")`,
-		`account.body.n.map(a, a + 1).distinct() == account.body.n || sets.contains(account.body.n.map(a, 1), account.body.n.map(a, a + 1)) || account.body.n.sort() == []`,
-		`list.body.small.map(a, [a, a]).map(a, [a, a]).map(a, list.body.small.map(b, [a, b])).map(a, list.body.small.map(b, [a, b])).map(a, list.body.small.map(b, [a, b]))`,
-		`cel.bind(a, account.body.text + account.body.text, cel.bind(b, a + a, cel.bind(c, b + b, c + c + c)))`,
-		`list.body.n.map(a, merge.deep(account.body, list.body)).size()`,
-		`account.body.names.all(a, account.body.names.exists(b, account.body.names[b] == account.body.names[a]))`,
-		`lists.range(10000).all(a, account.body.text != "b")`,
-	} {
-		p, err := Compile(src, known())
-		if err != nil {
-			t.Errorf("%s: %v", src, err)
-			continue
-		}
-		out, how := p.appendJSON(nil, x)
-		if how != refused {
-			t.Errorf("%s gives %.40q (%d), want it to be refused", src, out, how)
-		}
-		if p.True(x) {
-			t.Errorf("%s is true", src)
-		}
-	}
-	// What is within the bounds is not disturbed by what was not.
-	if got := evaluate(t, `account.body.n.size() == 200001 && account.body.n.all(a, a == 1)`, x); got != "true" {
-		t.Errorf("a list of 200,001 elements: %s", got)
-	}
-	if got := evaluate(t, `lists.range(20000)`, x); got != noValue {
-		t.Errorf("a range of 20,000: %.40s", got)
-	}
-}
-
-func manyMembers(n int) string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, `%c"m%d":%d`, " ,"[min(i, 1)], i, i)
-	}
-	return b.String()
-}
-
-// One program is used by many goroutines at once.
-func TestConcurrent(t *testing.T) {
-	for _, src := range []string{
-		`account.body.items.map(i, {"price": i.price, "who": claims.sub})`, `merge.deep(account.body, {"a": 1})`, `claims.absent == 1`,
-		`claims.roles.exists(r, r.matches("^a"))`, `{"a": 1, "b": [2]}`, `"x" + string(claims.amount)`, `1 / (claims.level - 3)`, `"a" in 1 + claims.level`[:0] + `claims.level in [3]`,
-	} {
-		p, err := Compile(src, known())
-		if err != nil {
-			t.Fatalf("%s: %v", src, err)
-		}
-		want := valueOf(t, p, src, exchange())
-		var all sync.WaitGroup
-		for range 4 {
-			all.Go(func() {
-				x := exchange()
-				for range 50 {
-					if got := valueOf(t, p, src, x); got != want {
-						t.Errorf("%s = %s, want %s", src, got, want)
-						return
-					}
-				}
-			})
-		}
-		all.Wait()
-	}
-}
-
-// What an expression has appended stays when the exchange is used for another request.
-func TestValuesAreCopies(t *testing.T) {
-	x := exchange()
-	body := []byte(`{"a":"bytes"}`)
-	x.Steps[0].Body = body
-	p, err := Compile(`[account.body.a, account.body.a + "!"]`, known())
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, _ := p.AppendJSON(nil, x)
-	for i := range body {
-		body[i] = '#'
-	}
-	x.Reset()
-	if string(out) != `["bytes","bytes!"]` {
-		t.Errorf("the value became %s", out)
-	}
-}
-
-// Values of an evaluation that has ended are not kept: the next one sees its own exchange.
-func TestRunsAreFresh(t *testing.T) {
-	p, err := Compile(`claims.sub + account.body.id`, known())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range 5 {
-		x := exchange()
-		x.Identity = identity(fmt.Sprintf(`{"sub":"s%d"}`, i))
-		x.Steps[0].Body = fmt.Appendf(nil, `{"id":"b%d"}`, i)
-		if got, want := valueOf(t, p, "", x), fmt.Sprintf(`"s%db%d"`, i, i); got != want {
-			t.Errorf("run %d gives %s, want %s", i, got, want)
 		}
 	}
 }

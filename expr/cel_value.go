@@ -142,14 +142,18 @@ type list struct {
 	asked bool
 }
 
+// placeWork is the work of remembering where an element is.
+const placeWork = 24
+
 // all returns the elements.
 func (l *list) all() []document.Value {
 	if l.items == nil {
-		l.r.spend(2*len(l.v.Raw()) + stepWork) // it is gone through, and the places take memory
+		l.r.spend(len(l.v.Raw()) + stepWork)
 		l.items = []document.Value{}
 		for item := range l.v.Items {
 			l.items = append(l.items, item)
 		}
+		l.r.spend(placeWork * len(l.items))
 	}
 	return l.items
 }

@@ -320,7 +320,7 @@ func (s *scanner) slip(path []member) (h hint, final bool) {
 	case n == 1 && (path[0].name == "env" || path[0].name == "file") && rest[0] == ':':
 		return hint{err: &Error{Offset: path[0].at,
 			Message: "${" + path[0].name + ":…} is read when the configuration is loaded, and not in this place"}}, true
-	case (n > 2 || n > 1 && path[0].name == varClaims) && !path[n-1].quoted && rest[0] == '-':
+	case (n > 2 || n > 1 && path[0].name == varClaims) && strings.HasSuffix(s.src[:s.at], path[n-1].name) && startsDashed(rest):
 		// request.headers.x-name: the most frequent slip, because header names look like this.
 		i := 0
 		for i < len(rest) && message.IsTokenByte(rest[i]) {
@@ -331,6 +331,11 @@ func (s *scanner) slip(path []member) (h hint, final bool) {
 			Suggestion: "write " + before + `["` + path[n-1].name + rest[:i] + `"]`}}, false
 	}
 	return hint{}, false
+}
+
+// startsDashed reports whether rest continues a name with a "-" without white space, as "x-name" does behind the x.
+func startsDashed(rest string) bool {
+	return len(rest) > 1 && rest[0] == '-' && 'a' <= rest[1]|0x20 && rest[1]|0x20 <= 'z'
 }
 
 // quote writes a word of the source for a message: in quotes, without control bytes, cut to a readable length.

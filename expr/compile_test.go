@@ -195,7 +195,7 @@ func TestCompileErrors(t *testing.T) {
 		{``, 0, "empty"},
 		{`  `, 0, "empty"},
 		{`reqest.path`, 0, `did you mean "request"?`},
-		{`steps.account`, 0, `known: request, client, path, claims, consumer, version, response, account, failed, list, later, item`},
+		{`steps.account`, 0, `known: request, client, path, claims, consumer, version, response, account, failed, rows, later, item`},
 		{`request`, 0, "known: method"},
 		{`request.`, 8, "name is missing"},
 		{`request.pth`, 8, `did you mean "path"?`},

@@ -98,7 +98,7 @@ var words = []string{
 	"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop", "namespace", "null", "package",
 	"return", "true", "var", "void", "while",
 	"bool", "bytes", "double", "duration", "dyn", "int", "list", "map", "null_type", "optional", "optional_type", "string", "timestamp", "type", "uint",
-	"base64", "cel", "concat", "env", "file", "has", "lists", "math", "merge", "sets", "size", "strings",
+	"base64", "cel", "concat", "env", "file", "has", "json", "lists", "math", "merge", "sets", "size", "strings",
 }
 
 // CheckName reports why a step, or the element of for_each, cannot be called name, or nil if it can: its name must be an identifier of

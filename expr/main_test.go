@@ -98,6 +98,15 @@ func add(h *message.Header, name, value string) { h.Add(message.NameOf(name), []
 func known() Env {
 	return Env{
 		Captures: []string{"id", "dots", "none", "rest", "absent"}, Rest: "rest", Response: true, Claims: true, Consumer: true, Version: true,
-		Steps: []string{"account", "failed", "list", "later"}, Item: "item",
+		Steps: []string{"account", "failed", "rows", "later"}, Item: "item",
 	}
+}
+
+// parseClaims checks that a text can be the claims of a token: an object without two members of one name.
+func parseClaims(text string) ([]byte, error) {
+	v, err := document.Parse([]byte(text), document.Limits{Duplicates: true})
+	if err == nil && v.Kind() != document.Object {
+		err = errMissing
+	}
+	return v.Raw(), err
 }

@@ -146,10 +146,16 @@ func (p *Program) Variables() []string {
 // Append appends the value of the expression as text: texts as they are, numbers with their digits, true and false. Without a value, and for
 // one that has no text (null, a list, a map), it appends nothing and ok is false.
 func (p *Program) Append(dst []byte, x *message.Exchange) (out []byte, ok bool) {
-	switch p.op {
-	case opCEL:
+	if p.op == opCEL {
 		out, how := p.cel.appendText(dst, x)
 		return out, how == found
+	}
+	return p.appendSelected(dst, x)
+}
+
+// appendSelected is Append for all but CEL. It keeps dst on the stack of who has it there.
+func (p *Program) appendSelected(dst []byte, x *message.Exchange) (out []byte, ok bool) {
+	switch p.op {
 	case opLiteral:
 		return append(dst, p.text...), true
 	case opMethod:
@@ -270,11 +276,12 @@ func (p *Program) refuses(x *message.Exchange) bool {
 		}
 	case opCapture, opRest:
 		return message.IndexInvalidValue(x.Capture(p.text)) >= 0
+	case opCEL:
+		value, how := p.cel.appendText(nil, x)
+		return how == found && message.IndexInvalidValue(value) >= 0
 	default:
-		if !p.mayRefuse() {
-			return false
-		}
-		value, ok := p.Append(x.Scratch(), x) // looked at, and not kept
+		var buf [256]byte
+		value, ok := p.appendSelected(buf[:0], x)
 		return ok && message.IndexInvalidValue(value) >= 0
 	}
 	return false

@@ -47,6 +47,28 @@ func TestTemplate(t *testing.T) {
 		{"a=${request.query.empty}", Query, "a=", 0},
 		{"a=${request.query.absent}", Query, missing, message.PathValueInvalid},
 
+		{"${claims.sub + '!'}", None, "7!", 0},
+		{"n=${claims.level + 1} ${claims.amount}", None, "n=4 1.50", 0},
+		{"${claims.roles}", None, missing, 0},
+		{"${[1]}", None, missing, 0},
+		{"${claims.crlf}", HeaderValue, missing, message.HeaderValueInvalid},
+		{"${claims.crlf + 'x'}", HeaderValue, missing, message.HeaderValueInvalid},
+		{"${' ' + claims.sub}", HeaderValue, "7", 0},
+		{"${claims.absent + 'x'}", HeaderValue, missing, 0},
+		{"/a/${account.body.id}", Path, "/a/a%2F1", 0},
+		{"/a/${account.body.id + '/b'}", Path, "/a/a%2F1%2Fb", 0},
+		{"/a/${true ? request.path : ''}", Path, "/a/%2Fa%2Fb%2520c", 0}, // worked out, so it is data
+		{"/a/${'.' + '.'}", Path, missing, message.PathValueInvalid},
+		{"/a/${'' + ''}", Path, missing, message.PathValueInvalid},
+		{"/a/${claims.absent + 'x'}", Path, missing, message.PathValueInvalid},
+		{"/a/${claims.roles}", Path, missing, message.PathValueInvalid},
+		{"/a/${claims.level + 1}", Path, "/a/4", 0},
+		{"?a=${claims.sub + '&b=c'}", Query, "?a=7%26b%3Dc", 0},
+		{"?a=${failed.body.items}", Query, missing, message.PathValueInvalid},
+		{"https://${claims.sub + '/x@y'}.example/?a=${claims.sub + '#'}", URL, "https://7%2Fx%40y.example/?a=7%23", 0},
+		{"${{'a': '}'}.a}", None, "}", 0},
+		{"${request.query.injected + ''}", None, "${request.host}", 0},
+
 		{"https://${request.host}${request.path}?${request.query}", URL, "https://shop.example/a/b%20c?" + string(exchange().Request.Query), 0},
 		{"${request.scheme}://www.${request.host}/", URL, "https://www.shop.example/", 0},
 		{"https://x.example/${path.rest}?r=${path.rest}", URL, "https://x.example/a/b%20c?r=a%2Fb%20c", 0},
@@ -153,6 +175,8 @@ func TestTemplateCheck(t *testing.T) {
 func TestTemplateMayRefuse(t *testing.T) {
 	for src, want := range map[string]bool{
 		"": false, "plain": false, "${request.headers.a} ${request.cookies.a} ${response.status}": false, "${request.path}": false,
+		"${version} ${account.status} ${client.ip}": false, "${claims.level + 1 > 2}": false, "${request.size + 1}": false,
+		"${claims.sub}": true, "${claims.a.b}": true, "${account.body}": true, "${item.id}": true, "${claims.sub + ''}": true, "${client.cert.subject}": true,
 		"a ${path.id}": true, "${path.rest}": true, "${request.query.q}": true, "${'a'}": true,
 	} {
 		tmpl, err := CompileTemplate(src, known())
@@ -168,6 +192,7 @@ func TestTemplateMayRefuse(t *testing.T) {
 func TestTemplateRefuses(t *testing.T) {
 	for src, want := range map[string]bool{
 		"${response.headers.absent} ${request.query.crlf}": true, // though Append ends at the missing one
+		"${claims.crlf}": true, "${claims.crlf + ''}": true, "${claims.sub}": false, "${claims.sub + ''}": false, "${claims.roles}": false, "${claims.absent.x}": false,
 		"${request.query.q}": false, "${path.id}": false, "${request.query.absent}": false, `${"\n"}`: true, "${request.query}": false,
 	} {
 		tmpl, err := CompileTemplate(src, known())
@@ -190,7 +215,8 @@ func TestTemplateRefuses(t *testing.T) {
 }
 
 func FuzzTemplate(f *testing.F) {
-	for _, src := range []string{"a ${path.id}", "$${", "${request.query.crlf}", "https://${request.host}${request.path}?${request.query}", "${", "${'}'}", "$$${request.host}", "/${path.dots}"} {
+	for _, src := range []string{"a ${path.id}", "$${", "${request.query.crlf}", "https://${request.host}${request.path}?${request.query}", "${", "${'}'}", "$$${request.host}", "/${path.dots}",
+		"${claims.sub + request.query.q}", "${request.query.q == 'x' ? path.id : request.headers.accept}", "${[request.query.q].join(path.id)}"} {
 		f.Add(src, "q=a%0Ab", "v", "/p")
 	}
 	f.Add("${request.headers.accept}${request.query.q}", "q=%20", " ", "/..")
@@ -207,6 +233,11 @@ func FuzzTemplate(f *testing.F) {
 		x.Captures[0].Value = []byte(value)
 		x.Request.Header.Set(message.Accept.Name(), []byte(value))
 		bound := (len(src) + len(tmpl.parts)*(200+len(query)+3*len(value)+len(path))) * 3
+		for i := range tmpl.parts {
+			if tmpl.parts[i].program.op == opCEL {
+				bound = 4 * maxOutput // what an expression makes of texts has bounds of its own
+			}
+		}
 		for enc := None; enc <= URL; enc++ {
 			out, ok, reason := tmpl.Append([]byte("before"), x, enc)
 			rest, kept := bytes.CutPrefix(out, []byte("before"))

@@ -358,3 +358,32 @@ func TestOpenKeysRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A token that asks for the keys in the moment in which they are got anyway brings on no second fetch.
+func TestUnknownKidAtRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newES256("e")
+		s := &scripted{document: setFrom(e)}
+		k := s.open(t, KeysOptions{})
+		defer k.Close()
+		v := newVerifier(t, bankOptions(k))
+		<-k.First()
+		token := newES256("x").token(claimsText(nil))
+		const rounds = 40
+		for range rounds {
+			timer := time.NewTimer(DefaultRefresh)
+			<-timer.C
+			expect(t, v, token, at, message.KeyUnknown)
+		}
+		synctest.Wait()
+		asked := s.asked()
+		if len(asked) > rounds+1 {
+			t.Errorf("asked %d times in %d rounds", len(asked), rounds)
+		}
+		for i := range asked[1:] {
+			if pause := asked[i+1].Sub(asked[i]); pause < DefaultMinInterval {
+				t.Fatalf("asked twice within %v", pause)
+			}
+		}
+	})
+}
