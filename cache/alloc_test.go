@@ -103,7 +103,7 @@ func BenchmarkHitParallel(b *testing.B) {
 // BenchmarkMiss is a miss with its flight, its fill and its eviction, but for what the origin costs.
 func BenchmarkMiss(b *testing.B) {
 	s := NewStore(4 << 20)
-	r := NewRules(Rules{Namespace: s.Namespace("bench")}, "")
+	r := NewRules(Rules{Namespace: s.NewNamespace(nil)}, "")
 	body := []byte(strings.Repeat("b", 1024))
 	fields := fieldsOf(commonAnswer)
 	x, y := new(message.Exchange), new(message.Exchange)
@@ -124,7 +124,7 @@ func BenchmarkMiss(b *testing.B) {
 		y.Fixed.Reset(body)
 		y.Response.Status, y.Response.Body, y.Response.Length = 200, &y.Fixed, int64(len(body))
 		u.Flight().Fill(y, at(0))
-		if v, _ := u.Wait(x, nil); v != Served {
+		if v, _ := u.Wait(x); v != Served {
 			b.Fatalf("verdict %d", v)
 		}
 		x.Response.Body.Close()

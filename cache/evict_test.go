@@ -54,7 +54,7 @@ func TestScan(t *testing.T) {
 	each, _ := s.Bytes()
 	const room = 600
 	s = NewStore(each * room)
-	r.Namespace = s.Namespace("scan")
+	r.Namespace = s.NewNamespace(nil)
 	old := lru{room: room, order: list.New(), at: make(map[int]*list.Element)}
 
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -100,7 +100,7 @@ func TestGhosts(t *testing.T) {
 	visit(t, s, r, 0, body)
 	each, _ := s.Bytes()
 	s = NewStore(each * 100)
-	r.Namespace = s.Namespace("ghosts")
+	r.Namespace = s.NewNamespace(nil)
 	for i := range 150 {
 		visit(t, s, r, i, body)
 	}
@@ -175,7 +175,7 @@ func audit(t testing.TB, s *Store) {
 func TestBound(t *testing.T) {
 	const limit = 1 << 20
 	s := NewStore(limit)
-	r := NewRules(Rules{Namespace: s.Namespace("bound"), MaxObject: 200 << 10}, "")
+	r := NewRules(Rules{Namespace: s.NewNamespace(nil), MaxObject: 200 << 10}, "")
 	rnd := rand.New(rand.NewPCG(3, 4))
 	high := int64(0)
 	for i := range 1500 {
@@ -218,7 +218,7 @@ func TestBound(t *testing.T) {
 func TestComingBytesCount(t *testing.T) {
 	const limit = 256 << 10
 	s := NewStore(limit)
-	r := NewRules(Rules{Namespace: s.Namespace("coming")}, "")
+	r := NewRules(Rules{Namespace: s.NewNamespace(nil)}, "")
 	for i := range 100 {
 		visit(t, s, r, i, text(2000))
 	}
@@ -265,7 +265,7 @@ func TestComingBytesCount(t *testing.T) {
 func TestStress(t *testing.T) {
 	s := NewStore(300 << 10)
 	s.clock = message.Now
-	r := NewRules(Rules{Namespace: s.Namespace("stress"), MaxObject: 64 << 10}, "")
+	r := NewRules(Rules{Namespace: s.NewNamespace(nil), MaxObject: 64 << 10}, "")
 	var workers sync.WaitGroup
 	for w := range 8 {
 		workers.Go(func() {
@@ -332,9 +332,9 @@ func stressOnce(t *testing.T, s *Store, r *Rules, rnd *rand.Rand, flights *sync.
 			return
 		case Lead:
 			fill(u.Flight())
-			verdict, _ = u.Wait(x, nil)
+			verdict, _ = u.Wait(x)
 		case Follow:
-			verdict, _ = u.Wait(x, nil)
+			verdict, _ = u.Wait(x)
 		case Refresh:
 			fill(u.Flight())
 		}

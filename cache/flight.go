@@ -282,7 +282,7 @@ func (r *reader) Next() ([]byte, error) {
 		}
 		w := f.waker()
 		f.mu.Unlock()
-		if !await(w, nil, r.deadline) {
+		if !await(w, r.deadline) {
 			return nil, errDeadline
 		}
 		f.mu.Lock()
@@ -295,15 +295,11 @@ func (r *reader) Close() error {
 	return nil
 }
 
-// await waits until w is closed, or gone is, or the moment deadline has come (0 for none), and reports whether w is.
-func await(w, gone <-chan struct{}, deadline int64) bool {
+// await waits until w is closed, or the moment deadline has come (0 for none), and reports whether w is.
+func await(w <-chan struct{}, deadline int64) bool {
 	if deadline == 0 {
-		select {
-		case <-w:
-			return true
-		case <-gone:
-			return false
-		}
+		<-w
+		return true
 	}
 	left := deadline - message.Now()
 	if left <= 0 {
@@ -319,8 +315,6 @@ func await(w, gone <-chan struct{}, deadline int64) bool {
 	select {
 	case <-w:
 		return true
-	case <-gone:
-		return false
 	case <-timer.C:
 		return false
 	}

@@ -73,7 +73,7 @@ func lookup(t testing.TB, s *Store, r *Rules, fields string, want Action) (*Use,
 // wait waits for the head of the answer.
 func wait(t testing.TB, u *Use, x *message.Exchange, want Verdict) *message.Failure {
 	t.Helper()
-	v, failure := u.Wait(x, nil)
+	v, failure := u.Wait(x)
 	if v != want {
 		t.Fatalf("verdict %d (%v), want %d", v, failure, want)
 	}
@@ -126,7 +126,7 @@ func TestFanOut(t *testing.T) {
 				halves.Done()
 				return
 			}
-			if v, failure := u.Wait(x, nil); v != Served {
+			if v, failure := u.Wait(x); v != Served {
 				t.Errorf("reader %d: verdict %d, %v", i, v, failure)
 				halves.Done()
 				return
@@ -453,19 +453,26 @@ func TestStaleSharesOneRenewal(t *testing.T) {
 	clean(t, s, 1)
 }
 
+// client is one that leaves when it was looked at some times.
+type client struct{ stays int }
+
+func (c *client) Gone() bool { c.stays--; return c.stays < 0 }
+
+func (c *client) WriteInterim(int, *message.Header) error { return nil }
+
 // TestWaitEnds: a wait ends with the client's, and at the deadline.
 func TestWaitEnds(t *testing.T) {
 	s, r := newTestStore(Rules{})
 	lead, x1 := lookup(t, s, r, "", Lead)
 	follow, x2 := lookup(t, s, r, "", Follow)
-	gone := make(chan struct{})
-	close(gone)
-	if v, failure := follow.Wait(x2, gone); v != Failed || failure.Reason != message.ClientClosed {
+	x2.Interim = &client{stays: 2}
+	if v, failure := follow.Wait(x2); v != Failed || failure.Reason != message.ClientClosed {
 		t.Errorf("the client has left: %d, %v", v, failure)
 	}
 	lead.Flight().Start(func() {})
-	x1.Deadline = message.Now()
-	if v, failure := lead.Wait(x1, nil); v != Failed || failure.Reason != message.RouteTimeout {
+	x1.Interim = &client{stays: 1 << 30}
+	x1.Deadline = message.Now() + second/10
+	if v, failure := lead.Wait(x1); v != Failed || failure.Reason != message.RouteTimeout {
 		t.Errorf("past the deadline: %d, %v", v, failure)
 	}
 	lead.Flight().Fail(&message.Failure{Reason: message.UpstreamReset, Side: message.SideUpstream}, at(0))

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/sluice-gateway/sluice/message"
 )
 
 // TestStorable is RFC 9111 section 3, and SEMANTICS section 0 of caching after identity.
@@ -227,20 +225,6 @@ func TestUsable(t *testing.T) {
 		got := u.usable(e, at(c.age))
 		if got != c.want || got == useValidate && u.why != c.why {
 			t.Errorf("%q asked with %q after %v s: %d because %s, want %d because %s", c.answer, c.request, c.age, got, whyNames[u.why], c.want, whyNames[c.why])
-		}
-	}
-}
-
-func TestMethodsThatInvalidate(t *testing.T) {
-	for method, want := range map[string]bool{
-		"GET": false, "HEAD": false, "OPTIONS": false, "TRACE": false, "POST": true, "PUT": true, "PATCH": true, "DELETE": true, "M-SEARCH": true, "CONNECT": false,
-	} {
-		m := message.MethodOf([]byte(method))
-		if got := Invalidates(m, 204); got != want {
-			t.Errorf("%s: %v, want %v", method, got, want)
-		}
-		if Invalidates(m, 404) || Invalidates(m, 500) {
-			t.Errorf("%s: an error invalidates", method)
 		}
 	}
 }

@@ -14,8 +14,19 @@ import (
 // newTestStore makes a store and rules of its one namespace.
 func newTestStore(r Rules) (*Store, *Rules) {
 	s := NewStore(16 << 20)
-	r.Namespace = s.Namespace("test")
+	r.Namespace = s.NewNamespace(nil)
 	return s, NewRules(r, "")
+}
+
+// extraOf makes the further part of a key.
+func extraOf(values ...string) (extra []byte) {
+	for _, v := range values {
+		var at int
+		extra, at = BeginValue(extra)
+		extra = append(extra, v...)
+		EndValue(extra, at)
+	}
+	return extra
 }
 
 // fieldsOf makes a header of lines "Name: value", separated by line ends.
@@ -176,7 +187,7 @@ func get(t testing.TB, s *Store, r *Rules, x *message.Exchange, now int64, origi
 			verdict = GoAlone
 		case Lead:
 			run(u.Flight())
-			verdict, out.failure = u.Wait(x, nil)
+			verdict, out.failure = u.Wait(x)
 		case Refresh:
 			out.take(t, x)
 			run(u.Flight())

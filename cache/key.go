@@ -55,14 +55,15 @@ func appendKey(dst []byte, r *message.Request, ns *Namespace, version string, ex
 	return append(dst, extra...), uri
 }
 
-// AppendValue appends a value to the further part of a key (the extra of [Store.Lookup]) so that no other values make the same bytes. present is
-// false for a value that does not exist, which is another than an empty one.
-func AppendValue(dst, value []byte, present bool) []byte {
-	if !present {
-		return append(dst, 0)
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(value))+1)
-	return append(dst, value...)
+// BeginValue begins a value of the further part of a key (the extra of [Store.Lookup]): what is appended from there on is the value, until [EndValue]
+// ends it. Other values than those that made it never make the same extra.
+func BeginValue(extra []byte) (out []byte, at int) {
+	return append(extra, 0, 0, 0, 0), len(extra)
+}
+
+// EndValue ends the value that BeginValue began, given what that has returned as at.
+func EndValue(extra []byte, at int) {
+	binary.LittleEndian.PutUint32(extra[at:], uint32(len(extra)-at-4))
 }
 
 // splitURI returns the parts of a URI that appendURI has made.

@@ -49,12 +49,26 @@ type Use struct {
 	hash   uint64
 	why    why
 	tries  uint8
+	result Event
+}
+
+// Reset lets go of what the request used.
+func (u *Use) Reset() { *u = Use{} }
+
+// Result is what became of the request so far, in the words of Events: Hits, StaleHits, Misses, Collapsed, Passes or Refused after [Store.Lookup], and
+// after [Use.Wait] also Validated, Rescued or Alone.
+func (u *Use) Result() Event { return u.result }
+
+// count counts an event, and makes it the result.
+func (u *Use) count(e Event) {
+	u.result = e
+	u.rules.Namespace.count(e, u.hash)
 }
 
 // maxTries is how often a request joins a flight of others before it goes for its own.
 const maxTries = 3
 
-// Lookup decides what becomes of a request, and fills the response of a hit. extra is the further part of the key, made with AppendValue; it may be
+// Lookup decides what becomes of a request, and fills the response of a hit. extra is the further part of the key, made with BeginValue; it may be
 // nil. now is a moment of message.Now.
 //
 // The response needs to be empty. Lookup uses memory of the exchange (Keep), and does not allocate for hits whose bodies are of one chunk.
@@ -95,6 +109,7 @@ func (s *Store) Lookup(u *Use, x *message.Exchange, r *Rules, extra []byte, now 
 	}
 	switch {
 	case u.asks.onlyIfCached:
+		u.count(Refused)
 		return Refuse
 	case e != nil, q.Method.Known == message.HEAD, q.Header.Has(message.Range):
 		// A mark says that waiting would be for nothing. The answer to a HEAD has no body to keep, and that to a Range only a part.
@@ -144,7 +159,7 @@ func (u *Use) usable(e *Entry, now int64) use {
 // pass lets the request go forward.
 func (u *Use) pass(w why) Action {
 	u.why = w
-	u.rules.Namespace.count(Passes, u.hash)
+	u.count(Passes)
 	return Pass
 }
 
@@ -154,7 +169,7 @@ func (u *Use) hit(x *message.Exchange, e *Entry, now int64) Action {
 	if now >= e.terms.fresh {
 		event = StaleHits
 	}
-	u.rules.Namespace.count(event, u.hash)
+	u.count(event)
 	u.serve(x, e, now)
 	u.sayHit(x, &e.terms, now)
 	return Hit
@@ -192,6 +207,7 @@ func (s *Store) stale(u *Use, x *message.Exchange, e *Entry, how use, now int64)
 	}
 	switch {
 	case u.asks.onlyIfCached:
+		u.count(Refused)
 		return Refuse
 	case x.Request.Method.Known == message.HEAD:
 		u.entry = e
@@ -248,7 +264,7 @@ func (s *Store) lead(u *Use, x *message.Exchange, sh *shard, key []byte, uri int
 	made.list(res, res.spec, values, !alone)
 	sh.mu.Unlock()
 	u.flight = made
-	u.rules.Namespace.count(Misses, u.hash)
+	u.count(Misses)
 	return Lead
 }
 
@@ -264,7 +280,7 @@ func (u *Use) join(x *message.Exchange, res *resource, room []byte, now int64) b
 		}
 		if r := f.join(x); r != nil {
 			u.flight, u.reader = f, r
-			u.rules.Namespace.count(Followed, u.hash)
+			u.count(Collapsed)
 			return true
 		}
 	}

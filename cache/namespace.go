@@ -2,15 +2,16 @@ package cache
 
 import (
 	"runtime"
+	"sync/atomic"
 
 	"github.com/sluice-gateway/sluice/metric"
 )
 
 // Namespace holds the answers of one policy. Two namespaces share no answers.
 type Namespace struct {
-	name   string
-	id     uint32
-	events [eventCount]*metric.Counter
+	id      uint32
+	dropped atomic.Bool
+	events  [eventCount]*metric.Counter
 }
 
 // Event is something that is counted for a namespace.
@@ -21,10 +22,11 @@ const (
 	Hits        Event = iota // answered with a stored answer, as it was
 	StaleHits                // answered with a stale one, as the rules or the client allow
 	Misses                   // led a flight because nothing usable was stored
-	Followed                 // waited for the flight of another
+	Collapsed                // waited for the flight of another
+	Refused                  // wanted nothing but a stored answer, and there was none
+	Passes                   // went on without the store
 	Validated                // a stored answer was found to be still good
 	Rescued                  // answered with a stale one because no new one could be had
-	Passes                   // went on without the store
 	Alone                    // had waited for an answer that was not for it
 	Stored                   // an answer was stored
 	Unkept                   // an answer was not stored: it must not be, or is of no use
@@ -39,12 +41,15 @@ const (
 
 // eventNames is read-only: the words that metrics use.
 var eventNames = [eventCount]string{
-	"hit", "stale", "miss", "followed", "validated", "rescued", "pass", "alone", "stored", "unkept", "too_large", "broken", "abandoned", "evicted",
-	"invalidated", "purged",
+	"hit", "stale", "miss", "collapsed", "refused", "pass", "validated", "rescued", "alone", "stored", "unkept", "too_large", "broken", "abandoned",
+	"evicted", "invalidated", "purged",
 }
 
 // String returns the word that metrics use.
 func (e Event) String() string { return eventNames[e] }
+
+// IsResult reports whether e tells what became of a request: each lookup counts as one of these.
+func (e Event) IsResult() bool { return e <= Passes }
 
 // Events calls yield with every event.
 func Events(yield func(Event) bool) {
@@ -55,41 +60,25 @@ func Events(yield func(Event) bool) {
 	}
 }
 
-// Namespace returns the namespace of a name, made if there is none. Whoever changes what may be shared gives it another name: what is stored
-// was judged by the rules of its time.
-func (s *Store) Namespace(name string) *Namespace {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ns := s.namespaces[name]; ns != nil {
-		return ns
+// NewNamespace makes an empty namespace. counter gives the counters of its events; nil makes some that nobody else sees.
+func (s *Store) NewNamespace(counter func(Event) *metric.Counter) *Namespace {
+	ns := &Namespace{id: s.nextID.Add(1)}
+	for e := range eventCount {
+		if counter != nil {
+			ns.events[e] = counter(e)
+		} else {
+			ns.events[e] = metric.NewCounter(2 * runtime.GOMAXPROCS(0))
+		}
 	}
-	s.nextID++
-	ns := &Namespace{name: name, id: s.nextID}
-	for i := range ns.events {
-		ns.events[i] = metric.NewCounter(2 * runtime.GOMAXPROCS(0))
-	}
-	s.namespaces[name] = ns
 	return ns
 }
 
-// Retain drops the namespaces whose names keep does not want, with all that is in them. Flights that are on their way end as they would.
-func (s *Store) Retain(keep func(name string) bool) {
-	s.mu.Lock()
-	gone := make(map[*Namespace]bool)
-	for name, ns := range s.namespaces {
-		if !keep(name) {
-			gone[ns] = true
-			delete(s.namespaces, name)
-		}
-	}
-	s.mu.Unlock()
-	if len(gone) > 0 {
-		s.purge(func(res *resource) bool { return gone[res.ns] }, eventCount)
-	}
+// Drop drops all that is in a namespace that is not asked any more. Nothing is stored in it from then on; flights that are on their way serve who
+// waits for them.
+func (s *Store) Drop(ns *Namespace) {
+	ns.dropped.Store(true)
+	s.purge(func(res *resource) bool { return res.ns == ns }, eventCount)
 }
-
-// Name returns the name that the namespace was made with.
-func (ns *Namespace) Name() string { return ns.name }
 
 // Count returns how often something has happened.
 func (ns *Namespace) Count(e Event) uint64 { return ns.events[e].Value() }

@@ -127,7 +127,7 @@ func (s *Store) purge(wanted func(*resource) bool, event Event) (n int) {
 // Invalidate drops what an answer to an unsafe request makes out of date (RFC 9111 section 4.4): everything that is stored under the request's URI, as
 // AppendURI has written it, and under those of Location and Content-Location on the same host. It returns how many answers there were.
 //
-// The caller has found that the method is not safe and the response is x's, with a status below 400. [Invalidates] tells.
+// The caller has found that the client's method is not safe, and that the answer is no error.
 func (s *Store) Invalidate(uri []byte, response *message.Header) int {
 	n := s.dropURI(uri, "", Invalidated)
 	for _, id := range [...]message.ID{message.Location, message.ContentLocation} {
@@ -142,10 +142,4 @@ func (s *Store) Invalidate(uri []byte, response *message.Header) int {
 		}
 	}
 	return n
-}
-
-// Invalidates reports whether an answer with this status to a request with this method makes stored answers out of date: any method that is not
-// known to be safe, and no error.
-func Invalidates(m message.Method, status int) bool {
-	return !m.Safe() && m.Known != message.CONNECT && status >= 200 && status < 400
 }

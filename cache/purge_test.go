@@ -3,6 +3,8 @@ package cache
 import (
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/internal/testnet"
 )
 
 // keep stores an answer under a URL.
@@ -29,7 +31,7 @@ func stored(s *Store, r *Rules, url, version string) bool {
 func TestPurge(t *testing.T) {
 	s, r := newTestStore(Rules{})
 	other := *r
-	other.Namespace = s.Namespace("other")
+	other.Namespace = s.NewNamespace(nil)
 	fill := func() {
 		t.Helper()
 		s.purge(func(*resource) bool { return true }, eventCount)
@@ -89,19 +91,23 @@ func notNil(t *testing.T, err error) error {
 	return nil
 }
 
-func TestRetain(t *testing.T) {
+func TestDrop(t *testing.T) {
 	s, r := newTestStore(Rules{})
 	other := *r
-	other.Namespace = s.Namespace("other")
+	other.Namespace = s.NewNamespace(nil)
 	keep(t, s, r, "http://bank.example/a", "", "")
 	keep(t, s, &other, "http://bank.example/a", "", "")
-	s.Retain(func(name string) bool { return name == "other" })
+	u, _ := lookup(t, s, r, "", Lead)
+	s.Drop(r.Namespace)
 	if stored(s, r, "http://bank.example/a", "") || !stored(s, &other, "http://bank.example/a", "") {
 		t.Error("another namespace was dropped than the one that is not wanted")
 	}
-	if s.Namespace("other") != other.Namespace || s.Namespace("test") == r.Namespace {
-		t.Error("a namespace that was dropped is still there, or one that was kept is new")
+	_, ended := takeoff(u.Flight(), 200, "Cache-Control: max-age=60", &pieces{rest: []byte("late")})
+	testnet.Receive(t, "end of the fetch", ended)
+	if n := s.Objects(); n != 1 {
+		t.Errorf("%d answers: one came into a namespace that was dropped", n)
 	}
+	audit(t, s)
 }
 
 // TestVersionsAndCallers: what is in the key keeps answers apart (rows 3.7 and 8.4), and a change ends all of them (8.6).
@@ -111,7 +117,7 @@ func TestVersionsAndCallers(t *testing.T) {
 		x := request("GET "+page, "Authorization: Bearer "+caller)
 		x.Version = version
 		var u Use
-		switch s.Lookup(&u, x, r, AppendValue(nil, []byte(caller), true), at(0)) {
+		switch s.Lookup(&u, x, r, extraOf(caller), at(0)) {
 		case Hit:
 			return readBody(t, x.Response.Body)
 		case Lead:

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluice-gateway/sluice/message"
 )
@@ -15,11 +16,8 @@ type Store struct {
 	shards [shardCount]shard
 	queue  queue
 	tags   tagIndex
-	clock  func() int64 // message.Now, but in tests
-
-	mu         sync.Mutex // guards what follows
-	namespaces map[string]*Namespace
-	nextID     uint32
+	clock  func() int64  // message.Now, but in tests
+	nextID atomic.Uint32 // of namespaces
 }
 
 // shardCount is how many parts the index has; a URI is in one of them with all that is stored under it.
@@ -31,7 +29,7 @@ const leastMemory = 64 << 10
 // NewStore makes a store bounded to memory bytes, 64 KiB at least. Bodies, headers, keys and an allowance for the structs around them count, and so
 // do bodies that are still coming; 1/128 is needed besides for the marks of what was evicted.
 func NewStore(memory int64) *Store {
-	s := &Store{seed: maphash.MakeSeed(), clock: message.Now, namespaces: make(map[string]*Namespace)}
+	s := &Store{seed: maphash.MakeSeed(), clock: message.Now}
 	s.queue.init(max(memory, leastMemory))
 	s.tags.init()
 	for i := range s.shards {
@@ -281,7 +279,10 @@ func (s *Store) keep(e *Entry, grown int64, f *Flight) {
 	s.tags.add(e)
 	purged := f != nil && s.tags.purgedSince(e, f.began)
 	sh.mu.Lock()
-	doomed := f != nil && (f.doomed || purged || !f.listed) // the last: everybody has left just before the end
+	doomed := res.ns.dropped.Load()
+	if f != nil { // not listed is one that everybody has left just before the end
+		doomed = doomed || f.doomed || purged || !f.listed
+	}
 	var old *Entry
 	if !doomed {
 		if !res.linked { // only marks come so late: nobody else has seen e yet

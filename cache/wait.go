@@ -1,6 +1,8 @@
 package cache
 
 import (
+	"time"
+
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -30,22 +32,19 @@ var (
 // markTime is for how long requests do not wait for each other after an answer that was for one of them only.
 const markTime = 2 * second
 
-// Wait waits until the answer of the flight has a head, and fills the response from it. gone may be nil; when it is closed, the client has left. It ends
-// at the exchange's deadline, too. The body of the response has to be closed, as always.
-func (u *Use) Wait(x *message.Exchange, gone <-chan struct{}) (Verdict, *message.Failure) {
+// Wait waits until the answer of the flight has a head, and fills the response from it. It ends at the exchange's deadline, too, and when the client
+// has left, where the codec that reads it can tell. The body of the response has to be closed, as always.
+func (u *Use) Wait(x *message.Exchange) (Verdict, *message.Failure) {
 	f, r := u.flight, u.reader
 	f.mu.Lock()
 	for f.state == flying && !f.ended {
 		w := f.waker()
 		f.mu.Unlock()
-		came := false
-		x.Await(func() { came = await(w, gone, x.Deadline) })
-		if !came {
+		failure := &waitLeft
+		x.Await(func() { failure = attend(w, x) })
+		if failure != nil {
 			u.Leave()
-			if x.Deadline != 0 && message.Now() >= x.Deadline {
-				return Failed, &waitTimeout
-			}
-			return Failed, &waitLeft
+			return Failed, failure
 		}
 		f.mu.Lock()
 	}
@@ -68,10 +67,40 @@ func (u *Use) Wait(x *message.Exchange, gone <-chan struct{}) (Verdict, *message
 	return Failed, failure
 }
 
+// lookEvery is how often a client that waits is looked at. Looking costs a system call; whatever works for a client that has left is to end within
+// 100 ms.
+const lookEvery = 25 * time.Millisecond
+
+// attend waits until w is closed, and returns nil, or why the exchange waits no longer.
+func attend(w <-chan struct{}, x *message.Exchange) *message.Failure {
+	client, looks := x.Interim.(interface{ Gone() bool })
+	if !looks {
+		if await(w, x.Deadline) {
+			return nil
+		}
+		return &waitTimeout
+	}
+	for {
+		look := message.Now() + int64(lookEvery)
+		last := x.Deadline != 0 && x.Deadline <= look
+		if last {
+			look = x.Deadline
+		}
+		switch {
+		case await(w, look):
+			return nil
+		case last:
+			return &waitTimeout
+		case client.Gone():
+			return &waitLeft
+		}
+	}
+}
+
 // alone sends the request on without the store.
 func (u *Use) alone() Verdict {
 	u.Leave()
-	u.rules.Namespace.count(Alone, u.hash)
+	u.count(Alone)
 	return GoAlone
 }
 
@@ -85,6 +114,12 @@ func (u *Use) fromEntry(x *message.Exchange, now int64) Verdict {
 	u.Leave()
 	u.serve(x, e, now)
 	s := said{status: f.fwd, collapsed: !leads}
+	switch {
+	case rescued:
+		u.result = Rescued
+	case leads:
+		u.result = Validated
+	}
 	if rescued {
 		s.stale, s.now = &e.terms, now
 	}

@@ -83,7 +83,8 @@ func (k *compiler) compileKeys() {
 	k.keys = map[string]*expr.Program{}
 	for _, b := range k.config.Backends {
 		if b.Balance.Key != "" {
-			k.keys[b.Name] = k.program(&b.Balance.Key, "key", expr.Env{})
+			// Which routes lead there is not known here. What the caller's identity does not have has no value, and the request goes where any may.
+			k.keys[b.Name] = k.program(&b.Balance.Key, "key", expr.Env{Claims: true, Consumer: true, Version: true})
 		}
 	}
 }
@@ -230,7 +231,7 @@ func (k *compiler) site(l *config.Listener, all []compiledRoute) *proxy.Site {
 	s := &proxy.Site{
 		Listener: l.Name, Table: table, Paths: k.sharedPaths(l), Warn: l.Strict == config.StrictWarn,
 		TrustedProxies: l.TrustedProxies, RFC7239: l.Forwarded == config.ForwardedRFC7239,
-		ProblemType: k.config.Problems.Type,
+		ProblemType: k.config.Problems.Type, Secrets: policy.SecretParameters(k.config),
 	}
 	for i := range all {
 		s.Preflights = s.Preflights || onListener(all[i].config, l) && all[i].policies.Preflight() != nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -292,6 +293,7 @@ type storeKey struct {
 	version  string
 	files    string
 	tickets  bool
+	clients  bool // are asked for certificates: a session that began without the question must not resume where it is asked
 }
 
 func certFiles(t *config.TLS) []cert.Files {
@@ -304,7 +306,7 @@ func certFiles(t *config.TLS) []cert.Files {
 
 func (g *Gateway) openStore(gen *generation, l *config.Listener, key listenerKey) (*store, error) {
 	files := certFiles(l.TLS)
-	id := storeKey{listener: key, version: l.TLS.MinVersion, files: fmt.Sprint(files), tickets: l.TLS.SessionTickets}
+	id := storeKey{listener: key, version: l.TLS.MinVersion, files: fmt.Sprint(files), tickets: l.TLS.SessionTickets, clients: wantsCertificates(gen.config, l)}
 	s, err := g.stores.acquire(id, func() (*store, error) {
 		certificates, err := cert.Open(files, cert.Options{
 			Notify:   g.certNotice(l.Name),
@@ -325,6 +327,9 @@ func (g *Gateway) openStore(gen *generation, l *config.Listener, key listenerKey
 		}
 		c := certificates.Config(version, words...)
 		c.SessionTicketsDisabled = !l.TLS.SessionTickets
+		if id.clients {
+			c.ClientAuth = tls.RequestClientCert // who trusts a certificate is for the policies of the route
+		}
 		return &store{certificates, c}, nil
 	})
 	if err != nil {
@@ -332,6 +337,14 @@ func (g *Gateway) openStore(gen *generation, l *config.Listener, key listenerKey
 	}
 	gen.held = append(gen.held, func() func() { return g.stores.release(id) })
 	return s, nil
+}
+
+// wantsCertificates reports whether a route on the listener looks at the certificates of clients.
+func wantsCertificates(c *config.Config, l *config.Listener) bool {
+	if l.Protocol != config.ProtocolHTTPS {
+		return false
+	}
+	return slices.ContainsFunc(c.Routes, func(r *config.Route) bool { return onListener(r, l) && policy.WantsCertificate(r.Policies, c) })
 }
 
 func (g *Gateway) certNotice(listener string) func(cert.Notice) {

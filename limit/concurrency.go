@@ -15,6 +15,8 @@ type ConcurrencyOptions struct {
 	Queue int
 	// Timeout bounds how long a request waits; needed with a Queue.
 	Timeout time.Duration
+	// Look is how often Ticket.Wait returns before the wait is over, so that who waits can see whether it is still wanted; 0 means never.
+	Look time.Duration
 	// Keys is how many keys may have requests under way at once; 0 means DefaultKeys. Requests of further keys are refused.
 	Keys int
 }
@@ -26,7 +28,9 @@ type ConcurrencyOptions struct {
 //	switch c.Acquire(&ticket, key, 0) {
 //	case limit.Admitted:
 //	case limit.Queued:
-//		x.Await(ticket.Wait)
+//		for x.Await(ticket.Wait); ticket.Again(); x.Await(ticket.Wait) {
+//			… ticket.Cancel() if nobody wants it any more
+//		}
 //		if ticket.Settle() != limit.Admitted { … refuse }
 //	case limit.Full:
 //		… refuse
@@ -80,8 +84,8 @@ func (a Admission) String() string {
 // Ticket is the part of a request in a Concurrency: its place in the queue and the place that it takes when it is admitted. The zero value is ready.
 // It belongs to the caller, who may use it again after Release or a refusal, and must not copy it in between.
 type Ticket struct {
-	// Wait returns when the wait of a queued request is over, in whatever way; Settle then tells. It is set by Acquire, to a function that is made once
-	// for the life of the ticket.
+	// Wait returns when the wait of a queued request is over, in whatever way, or when it is time to look; Again then tells. It is set by Acquire, to a
+	// function that is made once for the life of the ticket.
 	Wait func()
 
 	c            *Concurrency
@@ -89,7 +93,8 @@ type Ticket struct {
 	older, newer *Ticket
 	state        Admission // guarded by the shard's lock while the ticket is queued
 	woken        chan struct{}
-	told         bool // Wait has taken the token
+	told         bool          // Wait has taken the token
+	left         time.Duration // that may be waited behind the present look
 	timer        *time.Timer
 }
 
@@ -178,7 +183,26 @@ func (c *Concurrency) enter(s *shard, ls *lines, t *Ticket, mayWait bool) Admiss
 	return Queued
 }
 
-// Settle tells how the wait of a queued ticket has ended: Admitted, TimedOut or Cancelled. It is called after Wait has returned, once.
+// Again reports, after Wait has returned, whether the wait goes on: then Wait is to be called again. Else Settle tells how it has ended.
+func (t *Ticket) Again() bool {
+	if t.told || t.left <= 0 {
+		return false
+	}
+	t.rest()
+	return true
+}
+
+// rest sets the timer to the next look, or to the end.
+func (t *Ticket) rest() {
+	d := t.left
+	if look := t.c.o.Look; look > 0 {
+		d = min(d, look)
+	}
+	t.left -= d
+	t.timer.Reset(d)
+}
+
+// Settle tells how the wait of a queued ticket has ended: Admitted, TimedOut or Cancelled. It is called when Again has said so, once.
 func (t *Ticket) Settle() Admission {
 	c := t.c
 	t.timer.Stop()
@@ -248,14 +272,13 @@ func (t *Ticket) arm(timeout, patience time.Duration) {
 	if patience > 0 {
 		timeout = min(timeout, patience)
 	}
-	t.told = false
+	t.told, t.left = false, timeout
 	if t.timer == nil {
 		t.woken = make(chan struct{}, 1)
 		t.timer = time.NewTimer(timeout)
 		t.Wait = t.wait
-	} else {
-		t.timer.Reset(timeout)
 	}
+	t.rest()
 }
 
 func (t *Ticket) wait() {

@@ -6,6 +6,9 @@ type Limiter interface {
 	// Take counts a request of a key, which costs cost (at least 1), if it may pass, and fills in the result. now is the monotonic clock in nanoseconds,
 	// wall the time of day in Unix nanoseconds. What is refused takes nothing of the rate and nothing of the quota. The key is not kept.
 	Take(key []byte, cost, now, wall int64, r *Result)
+	// Peek tells how a key stands, without counting anything: what it says is Passed, unless the store is away and nothing passes without it. The arguments
+	// are those of Take.
+	Peek(key []byte, now, wall int64, r *Result)
 	// Waits says that Take may wait for a store, so that it should be called where waiting is allowed. It never waits longer than the store's timeout.
 	Waits() bool
 }
@@ -60,10 +63,13 @@ func (r *Result) RetryAfter() int64 {
 	return 1
 }
 
-// Local is a Limiter that counts in this process. At least one of its parts is there.
+// Local is a Limiter that counts in this process. Rate or Quota is there, or both.
 type Local struct {
 	Rate  *Rate
 	Quota *Quota
+	// Limit is how much of the quota each key has; 0 means as much as the quota's own options say. It is for a quota that others use with other limits, or that
+	// was opened for a limit that has changed since.
+	Limit int64
 }
 
 // Waits implements Limiter.
@@ -81,9 +87,9 @@ func (l *Local) Take(key []byte, cost, now, wall int64, r *Result) {
 	switch {
 	case l.Quota == nil:
 	case r.Verdict == RateRefused:
-		l.Quota.Peek(key, wall, &r.Quota)
+		l.Quota.PeekOf(key, l.Limit, wall, &r.Quota)
 	default:
-		if l.Quota.Take(key, cost, wall, &r.Quota); !r.Quota.Allowed {
+		if l.Quota.TakeOf(key, cost, l.Limit, wall, &r.Quota); !r.Quota.Allowed {
 			r.Verdict = QuotaRefused
 			if l.Rate != nil {
 				// In between, another request of the key may have been refused by the rate; the quota would have refused it as well.
@@ -91,6 +97,17 @@ func (l *Local) Take(key []byte, cost, now, wall int64, r *Result) {
 				l.Rate.Peek(key, now, &r.Rate)
 			}
 		}
+	}
+}
+
+// Peek implements Limiter.
+func (l *Local) Peek(key []byte, now, wall int64, r *Result) {
+	r.Verdict, r.Source, r.HasRate, r.HasQuota = Passed, FromMemory, l.Rate != nil, l.Quota != nil
+	if l.Rate != nil {
+		l.Rate.Peek(key, now, &r.Rate)
+	}
+	if l.Quota != nil {
+		l.Quota.PeekOf(key, l.Limit, wall, &r.Quota)
 	}
 }
 

@@ -114,11 +114,17 @@ func newQuota(o QuotaOptions, s seed) *Quota {
 
 // Take counts a request of a key that costs cost, at least 1, if so much is left. wall is the time of day in Unix nanoseconds; u gets the answer.
 // The key is not kept.
-func (q *Quota) Take(key []byte, cost, wall int64, u *Usage) {
-	q.take(q.t.seed.of(key), max(1, cost), q.limit, wall, u)
+func (q *Quota) Take(key []byte, cost, wall int64, u *Usage) { q.TakeOf(key, cost, 0, wall, u) }
+
+// TakeOf is Take with another limit than that of the options; 0 means that one. What is counted is the same, so that a limit can be changed, or be another for
+// some of the keys.
+func (q *Quota) TakeOf(key []byte, cost, limit, wall int64, u *Usage) {
+	if limit <= 0 {
+		limit = q.limit
+	}
+	q.take(q.t.seed.of(key), max(1, cost), limit, wall, u)
 }
 
-// take is Take with another limit, for a share of the quota. What u says is about that.
 func (q *Quota) take(d digest, cost, limit, wall int64, u *Usage) {
 	t := q.calendar.at(wall)
 	s, n := q.t.shard(d)
@@ -140,7 +146,13 @@ func (q *Quota) take(d digest, cost, limit, wall int64, u *Usage) {
 }
 
 // Peek tells what a key has, without counting anything.
-func (q *Quota) Peek(key []byte, wall int64, u *Usage) {
+func (q *Quota) Peek(key []byte, wall int64, u *Usage) { q.PeekOf(key, 0, wall, u) }
+
+// PeekOf is Peek with another limit than that of the options; 0 means that one.
+func (q *Quota) PeekOf(key []byte, limit, wall int64, u *Usage) {
+	if limit <= 0 {
+		limit = q.limit
+	}
 	t := q.calendar.at(wall)
 	d := q.t.seed.of(key)
 	s, _ := q.t.shard(d)
@@ -150,8 +162,8 @@ func (q *Quota) Peek(key []byte, wall int64, u *Usage) {
 		used = int64(payload[quotaUsed])
 	}
 	s.mu.Unlock()
-	u.Allowed = used < q.limit
-	u.fill(q.limit, used, t, wall)
+	u.Allowed = used < limit
+	u.fill(limit, used, t, wall)
 }
 
 // insert makes room for a digest.

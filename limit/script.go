@@ -79,3 +79,38 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 10000, '+inf')
 redis.call('PEXPIRE', KEYS[1], 20000)
 return {redis.call('ZCARD', KEYS[1]), tonumber(t[1]), tonumber(t[2])}
 `
+
+// The scripts of Records. KEYS[1] is the record.
+
+// claimScript: ARGV[1] the claim; [2] its lease in milliseconds. The reply is what was there, or nil: then the claim is.
+const claimScript = `
+local v = redis.call('GET', KEYS[1])
+if v then return v end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return false
+`
+
+// keepScript: ARGV[1] the claim; [2] the value; [3] how long it is kept, in milliseconds. The reply is "1" if it is kept, "0" if there is another's.
+const keepScript = `
+local v = redis.call('GET', KEYS[1])
+if v and v ~= ARGV[1] then return '0' end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return '1'
+`
+
+// dropScript: ARGV[1] the claim.
+const dropScript = `
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return '1'
+`
+
+// renewScript: ARGV[1] the claim; [2] its lease in milliseconds.
+const renewScript = `
+local v = redis.call('GET', KEYS[1])
+if v == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+elseif not v then
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return '1'
+`

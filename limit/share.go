@@ -42,7 +42,7 @@ func (sh *Shared) divide(key []byte, cost, now, wall int64, r *Result) {
 	instances := int64(sh.store.Instances())
 	r.Verdict, r.Source = Passed, FromShare
 	if sh.share != nil {
-		sh.share.ask(key, cost, instances, now, true, &r.Rate)
+		sh.share.ask(key, cost, instances, now, cost > 0, &r.Rate)
 		if !r.Rate.Allowed {
 			r.Verdict = RateRefused
 		}
@@ -50,9 +50,9 @@ func (sh *Shared) divide(key []byte, cost, now, wall int64, r *Result) {
 	if sh.limit == 0 {
 		return
 	}
-	if !sh.spend(sh.digest(key), cost, instances, r.Verdict == Passed, wall, &r.Quota) && r.Verdict == Passed {
+	if !sh.spend(sh.digest(key), cost, instances, r.Verdict == Passed && cost > 0, wall, &r.Quota) && r.Verdict == Passed {
 		r.Verdict = QuotaRefused
-		if sh.share != nil {
+		if sh.share != nil && cost > 0 {
 			sh.share.give(key, cost, instances, now)
 			sh.share.ask(key, 1, instances, now, false, &r.Rate)
 		}

@@ -164,7 +164,18 @@ func (sh *Shared) Stats() (rate, quota TableStats) {
 
 // Take implements Limiter.
 func (sh *Shared) Take(key []byte, cost, now, wall int64, r *Result) {
-	cost = max(1, cost)
+	sh.decide(key, max(1, cost), now, wall, r)
+}
+
+// Peek implements Limiter.
+func (sh *Shared) Peek(key []byte, now, wall int64, r *Result) {
+	if sh.decide(key, 0, now, wall, r); r.Verdict != StoreAway {
+		r.Verdict = Passed
+	}
+}
+
+// decide is Take, or Peek for a cost of 0.
+func (sh *Shared) decide(key []byte, cost, now, wall int64, r *Result) {
 	wall = sh.store.wall(now, wall)
 	r.HasRate, r.HasQuota = sh.share != nil, sh.limit > 0
 	if !sh.store.Available() {

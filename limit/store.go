@@ -58,6 +58,8 @@ type StoreOptions struct {
 	Timeout time.Duration
 	// Prefix begins the names of all that is kept; "" means DefaultStorePrefix.
 	Prefix string
+	// Instance tells instances apart: stores of one instance have the same. "" makes one up, so that the store stands for an instance of its own.
+	Instance string
 	// Now tells the monotonic clock in nanoseconds, the same that Limiter.Take is given; required.
 	Now func() int64
 	// Report is called with one line when the store is found away, and one when it is back; nil drops them. It runs in the store's goroutine.
@@ -98,6 +100,13 @@ type Store struct {
 // link is one client of the store, from one outage to the next.
 type link struct{ rueidis.Client }
 
+// NewInstance makes up what tells an instance from others.
+func NewInstance() string {
+	id := make([]byte, 8)
+	_, _ = rand.Read(id) // never fails
+	return hex.EncodeToString(id)
+}
+
 // OpenStore begins to connect to a store. That it is away is no error: it may come. An error says what is wrong with the options, without the
 // URL, which may hold a password.
 func OpenStore(o StoreOptions) (*Store, error) {
@@ -117,12 +126,14 @@ func OpenStore(o StoreOptions) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := make([]byte, 8)
-	_, _ = rand.Read(id) // never fails
+	id := o.Instance
+	if id == "" {
+		id = NewInstance()
+	}
 	//house:allow call the root of the deadlines of calls; it ends with the store
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Store{
-		o: o, client: client, address: address, id: hex.EncodeToString(id), limiter: make(map[*Shared]struct{}),
+		o: o, client: client, address: address, id: id, limiter: make(map[*Shared]struct{}),
 		trip: make(chan struct{}, 1), first: make(chan struct{}), ctx: ctx, cancel: cancel, done: make(chan struct{}),
 	}
 	s.client.DialCtxFn = s.dial
@@ -233,25 +244,36 @@ func (s *Store) wall(now, wall int64) int64 {
 // ask calls takeScript for a request. It waits for no longer than the timeout, and not at all while the store is away. ok is false when there is no
 // answer, whatever the store may have done.
 func (s *Store) ask(keys, args []string) (reply []int64, ok bool) {
+	ok = s.call(func(ctx context.Context, l *link) (err error) {
+		if reply, err = l.eval(ctx, s.digests[0], takeScript, keys, args); err == nil && len(reply) < 3 {
+			err = errForeign
+		}
+		return err
+	})
+	return reply, ok
+}
+
+// errForeign is why an answer is not used that no script of this program gives.
+var errForeign = errors.New("the answer is none of this program's script")
+
+// call lets f ask the store, for no longer than the timeout and not at all while it is away. ok is false when it came to nothing.
+func (s *Store) call(f func(ctx context.Context, l *link) error) (ok bool) {
 	l := s.link.Load()
 	if l == nil {
-		return nil, false
+		return false
 	}
 	defer s.calls.Add(-1)
 	if s.calls.Add(1) > maxCalls {
 		s.counted.busy.Add(1)
-		return nil, false
+		return false
 	}
 	s.counted.asked.Add(1)
 	// A context for each call: it is how the client takes a deadline, and next to two system calls it costs little.
 	ctx, cancel := context.WithTimeout(s.ctx, s.o.Timeout)
-	reply, err := l.eval(ctx, s.digests[0], takeScript, keys, args)
+	err := f(ctx, l)
 	cancel()
-	if err == nil && len(reply) < 3 {
-		err = errors.New("the answer is none of this program's script")
-	}
 	s.judge(l, err)
-	return reply, err == nil
+	return err == nil
 }
 
 // eval runs a script by its digest, or by its text if the server does not know it.

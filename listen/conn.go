@@ -2,6 +2,7 @@ package listen
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"runtime"
@@ -47,6 +48,10 @@ type TLSInfo struct {
 	Version    uint16 // tls.VersionTLS12 or tls.VersionTLS13
 	Cipher     uint16 // see tls.CipherSuiteName
 	Resumed    bool   // the session began with an earlier connection
+
+	// Certificates that the client has shown, its own first: for a resumed session in the connection that the session began with. That the client has the
+	// key was made sure of then, and nothing else was.
+	Certificates []*x509.Certificate
 }
 
 // The state of a connection is one word: three flags, and above them a count of idle periods, by which a second look tells a connection that is
@@ -183,6 +188,8 @@ func tlsInfo(s *tls.ConnectionState) *TLSInfo {
 		Version:    s.Version,
 		Cipher:     s.CipherSuite,
 		Resumed:    s.DidResume,
+
+		Certificates: s.PeerCertificates,
 	}
 }
 

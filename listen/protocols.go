@@ -61,7 +61,11 @@ type HTTP1 struct {
 
 // ServeConn implements [ConnHandler].
 func (p *HTTP1) ServeConn(c *Conn) {
-	http1.ServeConn(c.NetConn(), http1.Peer{Addr: c.Remote(), Local: c.Local(), Server: c.ServerName(), Life: c}, p.Options, p.Handler)
+	peer := http1.Peer{Addr: c.Remote(), Local: c.Local(), Server: c.ServerName(), Life: c}
+	if c.secured != nil {
+		peer.Certificates = c.secured.Certificates
+	}
+	http1.ServeConn(c.NetConn(), peer, p.Options, p.Handler)
 }
 
 // Stream passes connections on to endpoints unread. It is shared by all connections of a listener.

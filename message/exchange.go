@@ -121,6 +121,7 @@ type Outcome struct {
 	Backend  string
 	Endpoint string
 	Policy   string // the policy that answered, if one did
+	Cache    string // what a cache made of the request, if one was asked
 	Attempts int    // requests sent or tried towards endpoints
 	Reused   bool   // the last attempt used a pooled connection
 

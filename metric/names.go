@@ -58,6 +58,14 @@ const (
 	Steps
 	StepsCrowded
 	Authentications
+	LimitDecisions
+	BodyBytes
+	BodiesRefused
+	EncodersSkipped
+	CacheRequests
+	CacheEvents
+	CacheBytes
+	CacheObjects
 
 	// Collected when the registry is written; nobody asks for handles of these.
 	ProcessCPU
@@ -165,9 +173,19 @@ var table = [numFamilies]row{
 	APIRequests: {name: "sluice_api_requests_total", kind: counter, labels: []string{"api", "version", "consumer"}, limit: 50_000,
 		help: "Requests for a version of an API, by consumer; the consumer is empty where the caller is none or not known."},
 	Steps:           {name: "sluice_steps_total", kind: counter, labels: []string{"route", "step", "outcome"}, help: "Calls of compositions, by what became of them."},
+	BodyBytes:       {name: "sluice_body_bytes", kind: gauge, help: "Bytes of bodies that policies hold in memory now."},
+	BodiesRefused:   {name: "sluice_bodies_refused_total", kind: counter, help: "Bodies that found no room in memory."},
+	EncodersSkipped: {name: "sluice_encoders_skipped_total", kind: counter, help: "Answers sent as they are because there was no room to compress them."},
+	LimitDecisions:  {name: "sluice_limit_decisions_total", kind: counter, labels: []string{"policy", "result"}, help: "What limits decided: passed, refused, and how often without their store."},
 	Authentications: {name: "sluice_authentications_total", kind: counter, labels: []string{"policy", "result"}, help: "Callers that identity policies let pass or refused."},
-	StepsCrowded:    {name: "sluice_steps_crowded_total", kind: counter, labels: []string{"route"}, help: "Answers to calls of compositions that found no room in memory."},
-	BuildInfo:       {name: "sluice_build_info", kind: gauge, labels: []string{"version", "go"}, help: "Always 1; the labels say what is running."},
+	CacheRequests: {name: "sluice_cache_requests_total", kind: counter, labels: []string{"policy", "result"},
+		help: "Requests that caches were asked about: hit, stale, miss (it fetched the answer), collapsed (it waited for the fetch of another), pass (it went on without the cache) or refused (it wanted a stored answer only)."},
+	CacheEvents: {name: "sluice_cache_events_total", kind: counter, labels: []string{"policy", "event"},
+		help: "What became of answers in caches: stored or not (unkept, too_large, broken, abandoned), validated, given although stale because there was no other (rescued), not for who had waited for it (alone), and evicted, invalidated or purged."},
+	CacheBytes:   {name: "sluice_cache_bytes", kind: gauge, help: "Bytes of all answers in caches, with what is needed to find them."},
+	CacheObjects: {name: "sluice_cache_objects", kind: gauge, help: "Answers in caches."},
+	StepsCrowded: {name: "sluice_steps_crowded_total", kind: counter, labels: []string{"route"}, help: "Answers to calls of compositions that found no room in memory."},
+	BuildInfo:    {name: "sluice_build_info", kind: gauge, labels: []string{"version", "go"}, help: "Always 1; the labels say what is running."},
 
 	ProcessCPU:      {name: "process_cpu_seconds_total", kind: counter, scraped: true, help: "User and system CPU time of the process."},
 	ProcessOpenFDs:  {name: "process_open_fds", kind: gauge, scraped: true, help: "Open file descriptors."},

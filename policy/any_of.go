@@ -1,14 +1,14 @@
 package policy
 
 import (
-	"strings"
-
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/message"
 )
 
-// AnyOfOptions lets pass whom one of several identity policies recognises. They are asked in the order written; the first that finds credentials of its
-// kind decides what the caller is told if none lets it pass.
+// AnyOfOptions lets pass whom one of several identity policies recognises. They are asked in the order written until one lets the caller pass. Credentials
+// that one of them does not accept leave the others to be asked; so does a policy that cannot decide at the moment. But a caller whom an auth service has
+// recognised and refuses is refused, and so is a request with two copies of a header that would tell who calls. If none lets the caller pass, the first that
+// found credentials of its kind decides what the caller is told, with the challenges of all.
 type AnyOfOptions struct {
 	// Policies are names of identity policies, at least two.
 	Policies []string `yaml:"policies,required,short" min:"2" max:"16"`
@@ -27,20 +27,19 @@ func (o *AnyOfOptions) PolicyNames() []*string {
 type anyOfPolicy struct {
 	parts   []identifier
 	missing *message.Failure
-	words   []message.FieldValue // the challenges of all parts
+	tally
 }
 
 func newAnyOf(o *AnyOfOptions, c *BuildContext) any {
-	p := new(anyOfPolicy)
+	p := &anyOfPolicy{tally: newTally(c)}
 	rows := table()
-	var challenges []string
 	for i := range o.Policies {
 		named := findPolicy(c.Config, o.Policies[i])
 		if named == nil {
 			return nil // reported where the configuration was linked
 		}
 		part := *c
-		part.Name, part.Pos, part.InPlace = named.Name, c.Report.At(&o.Policies[i]), false
+		part.Name, part.Pos, part.InPlace, part.alternative = named.Name, c.Report.At(&o.Policies[i]), false, true
 		k := findKind(rows, named.Kind)
 		if k == nil || named.Kind == "any_of" {
 			c.Report.Add(part.Pos, "any_of: %q is no identity policy", named.Name)
@@ -55,12 +54,8 @@ func newAnyOf(o *AnyOfOptions, c *BuildContext) any {
 			continue
 		}
 		p.parts = append(p.parts, one)
-		if word := one.challenge(); word != "" {
-			challenges = append(challenges, word)
-		}
 	}
-	p.words = []message.FieldValue{{Name: wwwAuthenticate, Value: []byte(strings.Join(challenges, ", "))}}
-	p.missing = newRefusal(c.Name, string(p.words[0].Value), message.CredentialsMissing)
+	p.missing = newRefusal(c.Name, string(p.appendChallenges(nil, -1, nil)), message.CredentialsMissing)
 	return p
 }
 
@@ -98,31 +93,79 @@ func anyOfGives(options any, all *config.Config) Known {
 	return known
 }
 
-// challenge implements identifier.
-func (p *anyOfPolicy) challenge() string { return string(p.words[0].Value) }
-
 // OnRequest implements Request.
 func (p *anyOfPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
 	var told *message.Failure
-	for _, part := range p.parts {
-		done, err := part.OnRequest(x)
-		if done || err == nil {
-			return done, nil
+	by := 0
+	for i, part := range p.parts {
+		id, failure := part.identify(x)
+		if failure == nil {
+			p.pass(x, i, id)
+			return false, nil
 		}
-		f := failureOf(err)
-		if told == nil && !isMissing(f.Reason) || told != nil && told.Reason.Status() == 401 && f.Reason.Status() == 503 {
-			told = f // that it cannot be decided says more than that others did not know the caller
+		if final(failure) {
+			told, by = failure, i
+			break
 		}
+		// That it cannot be decided says more than that others did not know the caller.
+		if told == nil && !isMissing(failure.Reason) || told != nil && statusOf(told) == 401 && statusOf(failure) == 503 {
+			told, by = failure, i
+		}
+		forget(x)
 	}
-	if told == nil {
+	p.refused.Inc(0)
+	switch {
+	case told == nil:
 		return false, p.missing
-	}
-	if told.Reason.Status() != 401 && told.Status != 401 {
+	case hasAnswer(x):
+		x.Fail(told)
+		return true, nil
+	case statusOf(told) != 401:
 		return false, told
 	}
 	with := *told
-	with.Fields = p.words
+	with.Fields = []message.FieldValue{{Name: wwwAuthenticate, Value: x.KeepScratch(p.appendChallenges(x.Scratch(), by, told))}}
 	return false, &with
+}
+
+// pass lets the caller pass, whom the part i has recognised.
+func (p *anyOfPolicy) pass(x *message.Exchange, i int, id *message.Identity) {
+	for other := range p.parts {
+		if other != i {
+			p.parts[other].conceal(x)
+		}
+	}
+	p.parts[i].counted().passed.Inc(0)
+	x.Identity = id
+}
+
+// appendChallenges appends the challenges of all parts, that of the part by as its failure has it.
+func (p *anyOfPolicy) appendChallenges(b []byte, by int, failure *message.Failure) []byte {
+	first := len(b)
+	for i, part := range p.parts {
+		word := part.challenge()
+		if i == by {
+			for _, f := range failure.Fields {
+				if f.Name == wwwAuthenticate {
+					word = string(f.Value)
+				}
+			}
+		}
+		if word == "" {
+			continue
+		}
+		if len(b) > first {
+			b = append(b, ", "...)
+		}
+		b = append(b, word...)
+	}
+	return b
+}
+
+// final reports whether a failure of one policy ends the search: the caller is known and refused, or it cannot be said who of two is meant.
+func final(f *message.Failure) bool {
+	status := statusOf(f)
+	return f.Reason == message.HeaderRepeated || status != 401 && status != 503
 }
 
 // isMissing reports whether a request had no credentials of a kind at all.

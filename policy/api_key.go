@@ -2,12 +2,12 @@ package policy
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/expr"
 	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
-	"github.com/sluice-gateway/sluice/metric"
 )
 
 // APIKeyOptions lets pass who has the API key of a consumer. Keys are not sent on to backends.
@@ -40,14 +40,14 @@ type apiKeyPolicy struct {
 	forward bool
 
 	missing, unknown, twice *message.Failure
-	counts                  [2]*metric.Counter // passed, refused
+	tally
 }
 
 // apiKeyChallenge is what WWW-Authenticate says of API keys, for which no scheme is registered.
 const apiKeyChallenge = "ApiKey"
 
 func newAPIKey(o *APIKeyOptions, c *BuildContext) any {
-	p := &apiKeyPolicy{keys: c.Consumers.keySet(), query: o.Query, cookies: o.Cookie, forward: o.Forward}
+	p := &apiKeyPolicy{keys: c.Consumers.keySet(), query: o.Query, cookies: o.Cookie, forward: o.Forward, tally: newTally(c)}
 	names := o.Header
 	if len(o.Header)+len(o.Query)+len(o.Cookie) == 0 {
 		names = []string{"X-API-Key"}
@@ -61,8 +61,27 @@ func newAPIKey(o *APIKeyOptions, c *BuildContext) any {
 	if p.keys.Len() == 0 {
 		c.Report.Warn(c.Pos, "policy %q: no consumer has api_keys, so nobody can pass", c.Name)
 	}
-	p.counts = authentications(c)
 	return p
+}
+
+// SecretParameters returns the names of the query parameters that hold API keys in a configuration: what shows an address has to leave them out.
+func SecretParameters(all *config.Config) []string {
+	var names []string
+	add := func(p *config.Policy) {
+		if o, ok := p.Options.(*APIKeyOptions); ok {
+			names = append(names, o.Query...)
+		}
+	}
+	for _, p := range all.Policies {
+		add(p)
+	}
+	for _, r := range all.Routes {
+		for _, p := range r.Policies {
+			add(p)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // challenge implements identifier.
@@ -70,53 +89,71 @@ func (p *apiKeyPolicy) challenge() string { return apiKeyChallenge }
 
 // OnRequest implements Request.
 func (p *apiKeyPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
-	key, failure := p.find(x)
-	if failure == nil && key == nil {
-		failure = p.missing
-	}
-	if failure == nil {
-		if id := p.keys.Find(key); id != nil {
-			p.counts[0].Inc(0)
-			x.Identity = id
-			if !p.forward {
-				p.remove(x)
-			}
-			return false, nil
-		}
-		failure = p.unknown
-	}
-	p.counts[1].Inc(0)
-	return false, failure
+	id, failure := p.identify(x)
+	return p.settle(x, id, failure)
 }
 
-// find returns the key of a request: the first place that has one counts. Two copies in one place are refused, because somebody else may read the other
-// one.
-func (p *apiKeyPolicy) find(x *message.Exchange) ([]byte, *message.Failure) {
+// identify implements identifier.
+func (p *apiKeyPolicy) identify(x *message.Exchange) (*message.Identity, *message.Failure) {
+	key, more := p.find(x)
+	switch {
+	case more:
+		return nil, p.twice
+	case key == nil:
+		return nil, p.missing
+	}
+	id := p.keys.Find(key)
+	if id == nil {
+		return nil, p.unknown
+	}
+	p.conceal(x)
+	return id, nil
+}
+
+// find returns the key of a request: the first place that has one counts. Two copies in one place, which more reports, are refused, because somebody else
+// may read the other one.
+func (p *apiKeyPolicy) find(x *message.Exchange) (key []byte, more bool) {
 	h := &x.Request.Header
 	for _, n := range p.headers {
-		value, more := credentialOf(h, n, "")
-		if more {
-			return nil, p.twice
-		}
-		if len(value) > 0 {
-			return value, nil
+		if value, more := credentialOf(h, n, ""); more || len(value) > 0 {
+			return value, more
 		}
 	}
 	for _, name := range p.query {
-		if value, ok := expr.FindParameter(x.Request.Query, name); ok && len(value) > 0 {
-			return x.KeepScratch(expr.AppendDecoded(x.Scratch(), value)), nil
+		if value, more := onlyParameter(x.Request.Query, name); more || len(value) > 0 {
+			return x.KeepScratch(expr.AppendDecoded(x.Scratch(), value)), more
 		}
 	}
 	for _, name := range p.cookies {
-		if value := cookie(h, name); len(value) > 0 {
-			return value, nil
+		if value, more := onlyCookie(h, name); more || len(value) > 0 {
+			return value, more
 		}
 	}
-	return nil, nil
+	return nil, false
 }
 
-// remove takes the key, wherever it may stand, out of what is sent on.
-func (p *apiKeyPolicy) remove(x *message.Exchange) {
+// onlyParameter returns the value of a parameter, encoded, and whether there is another one of the name.
+func onlyParameter(query []byte, name string) (value []byte, more bool) {
+	found := false
+	for rest, next := query, len(query) > 0; next; {
+		var one expr.Parameter
+		one, rest, next = expr.CutParameter(rest)
+		if !expr.EqualDecoded(one.Name, name) {
+			continue
+		}
+		if found {
+			return nil, true
+		}
+		value, found = one.Value, true
+	}
+	return value, false
+}
+
+// conceal implements identifier: it takes the key, wherever it may stand, out of what is sent on.
+func (p *apiKeyPolicy) conceal(x *message.Exchange) {
+	if p.forward {
+		return
+	}
 	h := &x.Request.Header
 	for _, n := range p.headers {
 		h.Remove(n)
@@ -151,37 +188,45 @@ func withoutParameter(x *message.Exchange, name string) []byte {
 	return out
 }
 
-// cookie returns the value of the first cookie of a name, as it was sent.
-func cookie(h *message.Header, name string) []byte {
-	for i := range h.Len() {
-		f := h.At(i)
-		if f.ID != message.Cookie {
-			continue
-		}
-		for pair := range bytes.SplitSeq(f.Value, []byte{';'}) {
-			if n, value, ok := bytes.Cut(message.TrimSpace(pair), []byte{'='}); ok && string(n) == name {
-				return value
-			}
-		}
-	}
-	return nil
+// cutCookie cuts the first cookie off a value of the field Cookie and returns its name and its value. Both are as expressions read them.
+func cutCookie(field []byte) (name, value, rest []byte) {
+	pair, rest, _ := bytes.Cut(field, []byte{';'})
+	name, value, _ = bytes.Cut(message.TrimSpace(pair), []byte{'='})
+	return name, message.TrimSpace(value), rest
 }
 
-// removeCookie takes the cookies of a name out of the request.
+// onlyCookie returns the value of a cookie, as it was sent, and whether there is another one of the name.
+func onlyCookie(h *message.Header, name string) (value []byte, more bool) {
+	found := false
+	for i := h.Index(message.Cookie.Name(), 0); i >= 0; i = h.Index(message.Cookie.Name(), i+1) {
+		for rest := h.At(i).Value; len(rest) > 0; {
+			var n, v []byte
+			n, v, rest = cutCookie(rest)
+			if string(n) != name {
+				continue
+			}
+			if found {
+				return nil, true
+			}
+			value, found = v, true
+		}
+	}
+	return value, false
+}
+
+// removeCookie takes the cookies of a name out of the request. The others stay as they are, in one field.
 func removeCookie(x *message.Exchange, name string) {
 	h := &x.Request.Header
-	if cookie(h, name) == nil {
+	if value, more := onlyCookie(h, name); value == nil && !more {
 		return
 	}
 	out := x.Scratch()
-	for i := range h.Len() {
-		f := h.At(i)
-		if f.ID != message.Cookie {
-			continue
-		}
-		for pair := range bytes.SplitSeq(f.Value, []byte{';'}) {
+	for i := h.Index(message.Cookie.Name(), 0); i >= 0; i = h.Index(message.Cookie.Name(), i+1) {
+		for rest := h.At(i).Value; len(rest) > 0; {
+			var pair []byte
+			pair, rest, _ = bytes.Cut(rest, []byte{';'})
 			pair = message.TrimSpace(pair)
-			if n, _, _ := bytes.Cut(pair, []byte{'='}); string(n) == name || len(pair) == 0 {
+			if n, _, _ := cutCookie(pair); string(n) == name || len(pair) == 0 {
 				continue
 			}
 			if len(out) > 0 {

@@ -7,7 +7,6 @@ import (
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
-	"github.com/sluice-gateway/sluice/metric"
 )
 
 // BasicAuthOptions lets pass who has a name and a password (RFC 7617). The name is the caller's `claims.sub`, and the consumer of that name, if there is
@@ -26,8 +25,10 @@ type basicAuthPolicy struct {
 	word      string
 	missing   *message.Failure
 	twice     *message.Failure
-	refused   refusals
-	counts    [2]*metric.Counter // passed, refused
+	refusals  refusals
+	clock     wallClock
+	tally
+	travelling
 }
 
 // passwordsKey is what a file of passwords is kept under.
@@ -54,7 +55,7 @@ func newBasicAuth(o *BasicAuthOptions, c *BuildContext) any {
 	p := &basicAuthPolicy{word: `Basic realm="` + quoteRealm(o.Realm) + `", charset="UTF-8"`}
 	p.missing = newRefusal(c.Name, p.word, message.CredentialsMissing)
 	p.twice = repeatedCredentials(c.Name, p.word)
-	p.refused = newRefusals(c.Name, p.word, message.CredentialsWrong, message.AuthUnavailable)
+	p.refusals = newRefusals(c.Name, p.word, message.CredentialsWrong, message.AuthUnavailable)
 	options := identity.PasswordsOptions{Attach: c.Consumers.ByName}
 	if c.Program == nil {
 		options.Interval = -1
@@ -74,8 +75,7 @@ func newBasicAuth(o *BasicAuthOptions, c *BuildContext) any {
 	if !ok {
 		return nil
 	}
-	p.passwords = k.Passwords
-	p.counts = authentications(c)
+	p.passwords, p.tally = k.Passwords, newTally(c)
 	return p
 }
 
@@ -91,31 +91,17 @@ func quoteRealm(text string) string {
 	return string(out)
 }
 
-// authentications are the counters of an identity policy.
-func authentications(c *BuildContext) [2]*metric.Counter {
-	if c.Program == nil {
-		return [2]*metric.Counter{}
-	}
-	s := c.Program.Scope()
-	return [2]*metric.Counter{s.Counter(metric.Authentications, c.Name, "passed"), s.Counter(metric.Authentications, c.Name, "refused")}
-}
-
 // challenge implements identifier.
 func (p *basicAuthPolicy) challenge() string { return p.word }
 
 // OnRequest implements Request.
 func (p *basicAuthPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
-	id, failure := p.find(x)
-	if failure != nil {
-		p.counts[1].Inc(0)
-		return false, failure
-	}
-	p.counts[0].Inc(0)
-	x.Identity = id
-	return false, nil
+	id, failure := p.identify(x)
+	return p.settle(x, id, failure)
 }
 
-func (p *basicAuthPolicy) find(x *message.Exchange) (id *message.Identity, failure *message.Failure) {
+// identify implements identifier.
+func (p *basicAuthPolicy) identify(x *message.Exchange) (id *message.Identity, failure *message.Failure) {
 	text, more := credentialOf(&x.Request.Header, message.Authorization.Name(), "Basic")
 	if more {
 		return nil, p.twice
@@ -125,15 +111,15 @@ func (p *basicAuthPolicy) find(x *message.Exchange) (id *message.Identity, failu
 	}
 	name, password, ok := identity.ParseBasic(text, append(x.Scratch(), text...))
 	if !ok {
-		return nil, p.refused.of(message.CredentialsWrong, "the field is malformed")
+		return nil, p.refusals.of(message.CredentialsWrong, "the field is malformed")
 	}
-	now := message.WallTime(x.Times.Read)
+	now := p.clock.at(x.Times.Read)
 	if id = p.passwords.Cached(name, password, now); id != nil {
 		return id, nil
 	}
 	id, refusal := p.check(x, name, password, now)
 	if refusal != nil {
-		return nil, p.refused.of(refusal.Reason, refusal.Detail)
+		return nil, p.refusals.of(refusal.Reason, refusal.Detail)
 	}
 	return id, nil
 }

@@ -164,7 +164,7 @@ func (m *bodyMemory) ofRequest(x *message.Exchange, owner any, most int64, errs 
 func (m *bodyMemory) install(x *message.Exchange, c *content, owner any) {
 	r := &x.Request
 	c.owner = owner
-	m.open.put(x, c)
+	x.SetNote(m, c)
 	r.Body = c
 	if r.Length != message.LengthUnknown || len(r.Trailers) == 0 || r.Trailer.Len() == 0 {
 		r.Length = int64(len(c.text)) // else the trailers need a body that tells its own end
@@ -173,11 +173,11 @@ func (m *bodyMemory) install(x *message.Exchange, c *content, owner any) {
 
 // settle releases the body that owner has read of the request. It is called when there is a response.
 func (m *bodyMemory) settle(x *message.Exchange, owner any) {
-	c, ok := m.open.get(x)
+	c, ok := x.Note(m).(*content)
 	if !ok || c.owner != owner {
 		return
 	}
-	m.open.drop(x)
+	x.SetNote(m, nil)
 	if !x.Request.Pumping { // all of it was sent, or will never be
 		if x.Request.Body == message.Body(c) {
 			x.Request.Body = message.NoBody{}
@@ -235,7 +235,12 @@ func (e *bodyEdit) prepare(x *message.Exchange) {
 		if h.Count(message.AcceptEncoding) > 1 {
 			asked = joined(x, h, message.AcceptEncoding)
 		}
-		e.memory.asked.put(x, asked)
+		n, ok := e.memory.asked.Get().(*askedNote)
+		if !ok {
+			n = new(askedNote)
+		}
+		n.text = x.Keep(asked)
+		x.SetNote(&e.memory.asked, n)
 	}
 	h.Set(acceptEncoding, identityCoding)
 }
@@ -257,9 +262,10 @@ func joined(x *message.Exchange, h *message.Header, id message.ID) []byte {
 // restore undoes prepare, for policies before this one that look at what the client accepts.
 func (e *bodyEdit) restore(x *message.Exchange) {
 	h := &x.Request.Header
-	if asked, ok := e.memory.asked.get(x); ok {
-		e.memory.asked.drop(x)
-		h.Set(acceptEncoding, asked)
+	if n, ok := x.Note(&e.memory.asked).(*askedNote); ok {
+		x.SetNote(&e.memory.asked, nil)
+		h.Set(acceptEncoding, n.text)
+		e.memory.asked.Put(n)
 	} else if string(h.Get(message.AcceptEncoding)) == string(identityCoding) {
 		h.Remove(acceptEncoding)
 	}

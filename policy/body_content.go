@@ -2,11 +2,8 @@ package policy
 
 import (
 	"io"
-	"reflect"
-	"sync"
 
 	"github.com/sluice-gateway/sluice/document"
-	"github.com/sluice-gateway/sluice/message"
 )
 
 // content is a body that is held in memory. It is the body of a request or a response at the same time, so that policies one after another work on the
@@ -86,45 +83,5 @@ func (c *content) parse(l document.Limits) (document.Value, error) {
 	return v, err
 }
 
-// shelf holds what policies remember of an exchange between its request and its response. There is no place in the exchange itself that the backend
-// leaves alone. A lock is held for one step of a map, never across anything that waits.
-type shelf[T any] struct{ parts [32]shelfPart[T] }
-
-type shelfPart[T any] struct {
-	mu   sync.Mutex
-	held map[*message.Exchange]T // guarded by mu
-	_    [40]byte                // a cache line for each lock
-}
-
-func (s *shelf[T]) part(x *message.Exchange) *shelfPart[T] {
-	at := reflect.ValueOf(x).Pointer()
-	return &s.parts[(at>>8^at>>14)%uintptr(len(s.parts))]
-}
-
-// put remembers v.
-func (s *shelf[T]) put(x *message.Exchange, v T) {
-	p := s.part(x)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.held == nil {
-		p.held = make(map[*message.Exchange]T)
-	}
-	p.held[x] = v
-}
-
-// get returns what is remembered.
-func (s *shelf[T]) get(x *message.Exchange) (v T, ok bool) {
-	p := s.part(x)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	v, ok = p.held[x]
-	return v, ok
-}
-
-// drop forgets what is remembered.
-func (s *shelf[T]) drop(x *message.Exchange) {
-	p := s.part(x)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.held, x)
-}
+// askedNote is what a client has asked for, while the backend is asked for something else. It is pooled.
+type askedNote struct{ text []byte } // in memory of the exchange

@@ -31,8 +31,9 @@ var (
 // jqProgram is a compiled program. It is immutable, and may run many times at once.
 type jqProgram struct {
 	code    *gojq.Code
-	closed  chan struct{} // says that a budget is spent
-	budgets sync.Pool     // of *jqBudget
+	removal *document.Edit // does the same for objects; nil for most programs
+	closed  chan struct{}  // says that a budget is spent
+	budgets sync.Pool      // of *jqBudget
 }
 
 // jqError says what is wrong with a program.
@@ -50,6 +51,7 @@ func compileJQ(src string) (*jqProgram, *jqError) {
 	if err != nil {
 		return nil, parseJQError(src, err)
 	}
+	removal := jqRemoval(query)
 	guard := newJQGuard()
 	if err := guard.rewrite(query); err != nil {
 		return nil, err
@@ -58,9 +60,50 @@ func compileJQ(src string) (*jqProgram, *jqError) {
 	if err != nil {
 		return nil, &jqError{err.Error(), ""}
 	}
-	p := &jqProgram{code: code, closed: make(chan struct{})}
+	p := &jqProgram{code: code, removal: removal, closed: make(chan struct{})}
 	close(p.closed)
 	return p, nil
+}
+
+// jqRemoval returns an edit that does what a program does that is nothing but del(.a, .b, …), the most usual of all; nil for others. It needs neither a
+// decoded document nor an interpreter, and takes a tenth of the time.
+func jqRemoval(q *gojq.Query) *document.Edit {
+	if len(q.FuncDefs)+len(q.Imports) > 0 || q.Term == nil || q.Term.Func == nil || len(q.Term.SuffixList) > 0 {
+		return nil
+	}
+	f := q.Term.Func
+	if q.Term.Type != gojq.TermTypeFunc || f.Name != "del" || len(f.Args) != 1 {
+		return nil
+	}
+	paths, ok := jqNames(nil, f.Args[0])
+	if !ok {
+		return nil
+	}
+	e, err := document.NewEdit(nil, paths, nil)
+	if err != nil {
+		return nil // too many: the interpreter has no bound
+	}
+	return e
+}
+
+// jqNames appends the paths of `.a, .b, …`.
+func jqNames(paths []document.Path, q *gojq.Query) ([]document.Path, bool) {
+	if len(q.FuncDefs) > 0 {
+		return nil, false
+	}
+	if q.Op == gojq.OpComma {
+		paths, ok := jqNames(paths, q.Left)
+		if !ok {
+			return nil, false
+		}
+		return jqNames(paths, q.Right)
+	}
+	t := q.Term
+	if t == nil || t.Type != gojq.TermTypeIndex || len(t.SuffixList) > 0 || t.Index.Name == "" {
+		return nil, false
+	}
+	path, err := document.ParsePath(t.Index.Name)
+	return append(paths, path), err == nil
 }
 
 // parseJQError tells where a program cannot be read.
@@ -123,6 +166,15 @@ func (b *jqBudget) Value(any) any { return nil }
 
 // run runs the program on a document and returns its first output, which lies in k. The output is at most limit bytes.
 func (p *jqProgram) run(m *bodyMemory, v document.Value, limit int) (k *block, out []byte, err error) {
+	if p.removal != nil && v.Kind() == document.Object {
+		if k = m.take(len(v.Raw()) + 1); k == nil {
+			return nil, nil, errBodyMemory
+		}
+		if out, err = p.removal.Append(k.b[:0], v, nil); err == nil {
+			return k, out, nil
+		}
+		m.give(k)
+	}
 	size := decodedSize(v.Raw())
 	if !m.reserve(size) {
 		return nil, nil, errBodyMemory

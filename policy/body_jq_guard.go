@@ -19,6 +19,7 @@ const (
 	maxJQWork  = 20_000_000 // comparisons of two values
 	maxJQCells = 1_000_000  // elements that a step makes
 	maxJQText  = 8 << 20    // bytes that a step makes
+	maxJQBits  = 100_000    // of an integer
 	maxJQIndex = 100_000    // of an element that is reached, or made, by a number
 	maxJQMatch = 16 << 10   // bytes of a text in which all matches are looked for; the interpreter's time grows with the square
 )
@@ -28,6 +29,7 @@ var errJQStep = errors.New("a step of the program would take too long, or need t
 // jqGuard rewrites programs. A name that begins with # can not be written in a program.
 type jqGuard struct {
 	functions []jqFunction
+	loops     bool     // the program can do a thing as often as it likes
 	err       *jqError // the first reason why a program cannot be used
 }
 
@@ -80,7 +82,7 @@ func newJQGuard() *jqGuard {
 	transpose := binaryJQ("$l | transpose")
 	pairs := func(size func(any) int, f func(l, r any) any) func(any, []any) any {
 		return func(in any, args []any) any {
-			if size(in)*size(args[0]) > maxJQWork {
+			if a, b := size(in), size(args[0]); a > maxJQWork/max(1, b) {
 				return errJQStep
 			}
 			return f(in, args[0])
@@ -100,6 +102,8 @@ func newJQGuard() *jqGuard {
 			}
 			return transpose(in, nil)
 		}},
+		{"#grown", 0, func(in any, _ []any) any { return boundedLength(in) }},
+		{"#made", 0, func(in any, _ []any) any { return boundedValues(in) }},
 		{"#element", 0, func(in any, _ []any) any { return boundedIndex(in) }},
 		{"#path", 0, func(in any, _ []any) any { return boundedPath(in) }},
 		{"#short", 0, func(in any, _ []any) any { return boundedText(in, maxJQMatch) }},
@@ -119,8 +123,42 @@ func (g *jqGuard) options() []gojq.CompilerOption {
 
 // rewrite replaces what has to be looked at in a program.
 func (g *jqGuard) rewrite(q *gojq.Query) *jqError {
+	g.loops = loopsJQ(reflect.ValueOf(q))
 	g.walk(reflect.ValueOf(q))
 	return g.err
+}
+
+// loopsJQ reports whether a program can do a thing as often as it likes with what it has made: only then can a few steps make a value of any size.
+func loopsJQ(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return false
+		}
+		switch node := v.Interface().(type) {
+		case *gojq.FuncDef, *gojq.Reduce, *gojq.Foreach:
+			return true
+		case *gojq.Func:
+			switch node.Name {
+			case "until", "while", "repeat", "recurse":
+				return true
+			}
+		}
+		return loopsJQ(v.Elem())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if loopsJQ(v.Field(i)) {
+				return true
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			if loopsJQ(v.Index(i)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refuse notes the first reason why a program cannot be used.
@@ -169,7 +207,7 @@ func (g *jqGuard) visit(node any) {
 	}
 }
 
-// expand writes `l -= r` as `r as $v | l |= . - $v`, and `*=` alike, while their parts are as they were written.
+// expand writes `l -= r` as `r as $v | l |= . - $v`, and `*=` and `+=` alike, while their parts are as they were written.
 func (g *jqGuard) expand(q *gojq.Query) {
 	var op string
 	switch q.Op {
@@ -177,7 +215,10 @@ func (g *jqGuard) expand(q *gojq.Query) {
 		op = "*"
 	case gojq.OpUpdateSub:
 		op = "-"
-	default:
+	case gojq.OpUpdateAdd:
+		op = "+"
+	}
+	if op == "" || op == "+" && !g.loops {
 		return
 	}
 	plain, err := gojq.Parse(fmt.Sprintf("(%s) as $sluice | (%s) |= . %s $sluice", q.Right, q.Left, op))
@@ -200,6 +241,13 @@ func (g *jqGuard) query(q *gojq.Query) {
 		name = "#multiply"
 	case gojq.OpSub:
 		name = "#subtract"
+	case gojq.OpAdd:
+		if g.loops {
+			sum := *q
+			sum.FuncDefs = nil
+			q.Left, q.Right, q.Op = &sum, callJQ("#grown"), gojq.OpPipe
+		}
+		return
 	default:
 		return
 	}
@@ -224,6 +272,13 @@ func (g *jqGuard) definition(d *gojq.FuncDef) {
 
 // term refuses functions, and replaces those that have to look first.
 func (g *jqGuard) term(t *gojq.Term) {
+	if g.loops && (t.Type == gojq.TermTypeArray || t.Type == gojq.TermTypeObject) {
+		made := *t
+		made.SuffixList = nil
+		t.Array, t.Object = nil, nil
+		t.Type, t.Query = gojq.TermTypeQuery, pipeJQ(&gojq.Query{Term: &made}, callJQ("#made"))
+		return
+	}
 	if t.Type != gojq.TermTypeFunc || t.Func == nil {
 		return
 	}

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"math"
+	"math/big"
 	"strings"
 
 	"github.com/itchyny/gojq"
@@ -54,6 +55,9 @@ func multiplyJQ(l, r any, step func(l, r any) any) any {
 			return x * y
 		}
 	}
+	if bitsJQ(l)+bitsJQ(r) > maxJQBits {
+		return errJQStep
+	}
 	text, ok := l.(string)
 	times := r
 	if !ok {
@@ -64,6 +68,14 @@ func multiplyJQ(l, r any, step func(l, r any) any) any {
 		return errJQStep
 	}
 	return step(l, r)
+}
+
+// bitsJQ returns the size of an integer of any size.
+func bitsJQ(v any) int {
+	if n, ok := v.(*big.Int); ok {
+		return n.BitLen()
+	}
+	return 0
 }
 
 // subtractJQ is the operator -. The difference of two arrays is that of every element with every other.
@@ -81,22 +93,55 @@ func subtractJQ(l, r any, step func(l, r any) any) any {
 	return step(l, r)
 }
 
-// valuesJQ counts the values in v, a long text as several.
-func valuesJQ(v any) int {
-	n := 1
+// valuesJQ counts the values in v, a long text as several, up to a number that is too large for everything. A value that stands in several places counts
+// at each of them, which a small program can make more than can be counted.
+func valuesJQ(v any) int { return maxJQWork - leftJQ(v, maxJQWork) }
+
+// leftJQ returns what is left of n when the values in v are taken from it, 0 or less if there are more.
+func leftJQ(v any, n int) int {
+	n--
 	switch v := v.(type) {
 	case string:
-		n += len(v) >> 8
+		n -= len(v) >> 8
 	case []any:
 		for _, item := range v {
-			n += valuesJQ(item)
+			if n <= 0 {
+				return n
+			}
+			n = leftJQ(item, n)
 		}
 	case map[string]any:
 		for _, item := range v {
-			n += valuesJQ(item)
+			if n <= 0 {
+				return n
+			}
+			n = leftJQ(item, n)
 		}
 	}
-	return min(n, math.MaxInt32)
+	return n
+}
+
+// boundedValues passes what has no more values than a step may make.
+func boundedValues(v any) any {
+	if leftJQ(v, maxJQCells) <= 0 {
+		return errJQStep
+	}
+	return v
+}
+
+// boundedLength passes texts and arrays that are not longer than what a step may make.
+func boundedLength(v any) any {
+	switch v := v.(type) {
+	case string:
+		if len(v) > maxJQText {
+			return errJQStep
+		}
+	case []any:
+		if len(v) > maxJQCells {
+			return errJQStep
+		}
+	}
+	return v
 }
 
 // lengthJQ returns the length of an array or a text.

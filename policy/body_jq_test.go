@@ -44,7 +44,12 @@ func runJQ(t testing.TB, src, text string) (string, error) {
 func TestJQBytes(t *testing.T) {
 	for _, c := range []struct{ program, in, out string }{
 		{`.`, `{"b": 1.10, "a" :[1e2 , "\u00e9"]}`, `{"b": 1.10, "a" :[1e2 , "\u00e9"]}`},
-		{`del(.x)`, `{"b": 1.10, "x":1, "a" :[1e2 , "\u00e9"]}`, `{"b":1.10,"a":[1e2 , "\u00e9"]}`},
+		{`del(.x)`, `{"b": 1.10, "x":1, "a" :[1e2 , "\u00e9"]}`, `{"b": 1.10, "a" :[1e2 , "\u00e9"]}`},
+		{`del(.x, .y)`, `{"x":1,"b":1.10,"y":1,"a":2}`, `{"b":1.10,"a":2}`},
+		{`del(.x)`, `null`, `null`},
+		{`del(.x)`, `[1]`, ``},
+		{`del(.x) | .`, `{"b": 1.10, "x":1, "a" :[1e2 , "\u00e9"]}`, `{"b":1.10,"a":[1e2 , "\u00e9"]}`},
+		{`del(.x.y)`, `{"b": 1.10, "x":{"y":1,"a": 2}}`, `{"b":1.10,"x":{"a":2}}`},
 		{`.a`, `{"a": 123456789012345678901234567890}`, `123456789012345678901234567890`},
 		{`.a`, `{"a": 0.1000000000000000055511151231257827}`, `0.1000000000000000055511151231257827`},
 		{`-.a`, `{"a": 1.50}`, `-1.50`},
@@ -116,6 +121,13 @@ func TestJQBounds(t *testing.T) {
 		{"a long number", `.a | tonumber | . * .`, `{"a":"` + strings.Repeat("9", 200_000) + `"}`},
 		{"JSON in a text", `.a | fromjson`, `{"a":"` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `"}`},
 		{"much output", `[range(200000)] | map("0123456789")`, `0`},
+		{"a text that doubles", `reduce range(60) as $i ("x"; . + .)`, `0`},
+		{"a list that doubles", `reduce range(60) as $i ([1]; . + .)`, `0`},
+		{"a list that doubles in its place", `{l: [1]} | reduce range(60) as $i (.; .l += .l)`, `0`},
+		{"text of a value that doubles", `reduce range(60) as $i (1; [., .]) | tojson`, `0`},
+		{"a value that doubles, compared", `reduce range(60) as $i (1; {a: ., b: .}) | . == (. | .a)`, `0`},
+		{"a number that doubles", `reduce range(60) as $i (3; . * .) | tostring | length`, `0`},
+		{"depth", `reduce range(50000) as $i (1; [.])`, `0`},
 		{"output that doubles", `reduce range(40) as $i (.; [., .])`, `{"a":1}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -24,6 +24,7 @@ type jqWriter struct {
 	root    document.Value
 	ranks   map[string]int // first places of names in root; nil until they are needed
 	limit   int
+	depth   int
 }
 
 // value writes v. place is what stands there in the input, if anything does.
@@ -43,10 +44,15 @@ func (w *jqWriter) value(v any, place document.Value) error {
 		w.dst = append(w.dst, v...)
 	case string:
 		w.dst = document.AppendString(w.dst, []byte(v))
-	case []any:
-		return w.array(v, place)
-	case map[string]any:
-		return w.object(v, place)
+	case []any, map[string]any:
+		if w.depth++; w.depth > document.MaxDepth {
+			return errJQLarge
+		}
+		defer func() { w.depth-- }()
+		if list, ok := v.([]any); ok {
+			return w.array(list, place)
+		}
+		return w.object(v.(map[string]any), place)
 	default:
 		return fmt.Errorf("the program has put out a %T", v)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
 )
 
 // maxBodyMemory is what all bodies that policies hold in one program may have together. What finds it full is answered with 503.
@@ -22,10 +23,10 @@ type bodyMemory struct {
 	held    atomic.Int64  // bytes that bodies, and what is made of them, have now
 	refused atomic.Uint64 // bodies that found no room
 	pools   [len(blockSizes)]sync.Pool
+	readers [2]*metric.Reader
 	pool    sync.Pool // of *content, those of requests
 	work    sync.Pool // of *setValues
-	open    shelf[*content]
-	asked   shelf[[]byte]
+	asked   sync.Pool // of *askedNote; its address is the owner of such notes, that of the memory the owner of those with the request's content
 }
 
 // bodyMemoryKey is what the memory is kept under.
@@ -34,11 +35,21 @@ type bodyMemoryKey struct{}
 func newBodyMemory(limit int64) *bodyMemory { return &bodyMemory{limit: limit} }
 
 // Close implements io.Closer: requests that began before may go on.
-func (m *bodyMemory) Close() error { return nil }
+func (m *bodyMemory) Close() error {
+	for _, r := range m.readers {
+		r.Release()
+	}
+	return nil
+}
 
 // bodyMemory returns the memory of the program; one that nobody else uses where policies are only checked.
 func (c *BuildContext) bodyMemory() *bodyMemory {
-	m, ok := kept(c, bodyMemoryKey{}, func() (*bodyMemory, error) { return newBodyMemory(maxBodyMemory), nil })
+	m, ok := kept(c, bodyMemoryKey{}, func() (*bodyMemory, error) {
+		m, reg := newBodyMemory(maxBodyMemory), c.Program.Registry()
+		m.readers[0] = reg.GaugeFunc(metric.BodyBytes, m.held.Load)
+		m.readers[1] = reg.CounterFunc(metric.BodiesRefused, func() int64 { return int64(m.refused.Load()) })
+		return m, nil
+	})
 	if !ok {
 		return newBodyMemory(maxBodyMemory)
 	}

@@ -29,8 +29,12 @@ type BuildContext struct {
 	Name    string
 	Pos     config.Pos
 	InPlace bool
-	// Known is what the policies before it have found out. Compile sets it.
-	Known Known
+	// Known is what the policies before it have found out, Behind what those behind it will. Compile sets them.
+	Known, Behind Known
+	// Guards are the names of the policies behind it that decide who may pass. Compile sets it.
+	Guards []string
+
+	alternative bool // any_of builds it as one of several
 }
 
 // Known is what is known of the caller at a place on a route.
@@ -63,7 +67,7 @@ type Program interface {
 type Invalidator interface {
 	// Invalidate is told of an answer, without an error, to a request that may have changed what its target is (RFC 9111 section 4.4). The target is
 	// that of the client's request.
-	Invalidate(x *message.Exchange, host, path, query []byte)
+	Invalidate(x *message.Exchange, host, port, path, query []byte)
 }
 
 // Service sends requests of policies.
@@ -111,13 +115,14 @@ func Compile(list config.PolicyList, c BuildContext) (*Chain, Known) {
 	}
 	rows := table()
 	chain := &Chain{steps: make([]step, 0, len(list))}
-	for _, p := range list {
+	for i, p := range list {
 		k := findKind(rows, p.Kind)
 		if k == nil {
 			c.Report.Add(p.Pos, "policy %q: there is no kind %q", p.Name, p.Kind)
 			continue
 		}
 		c.Name, c.Pos, c.InPlace = p.Name, p.Pos, p.InPlace
+		c.lookBehind(rows, list[i+1:])
 		built := k.build(p.Options, &c)
 		if k.gives != nil {
 			c.Known = c.Known.and(k.gives(p.Options, c.Config))
@@ -140,6 +145,26 @@ func Compile(list config.PolicyList, c BuildContext) (*Chain, Known) {
 		chain.steps = append(chain.steps, s)
 	}
 	return chain, c.Known
+}
+
+// lookBehind sets what the context tells of the policies behind the one that is being built.
+func (c *BuildContext) lookBehind(rows []Kind, rest config.PolicyList) {
+	c.Behind, c.Guards = Known{}, nil
+	for _, p := range rest {
+		k := findKind(rows, p.Kind)
+		if k == nil {
+			continue
+		}
+		guards := k.guards
+		if k.gives != nil {
+			gives := k.gives(p.Options, c.Config)
+			c.Behind = c.Behind.and(gives)
+			guards = guards || gives.Identity
+		}
+		if guards {
+			c.Guards = append(c.Guards, p.Name)
+		}
+	}
 }
 
 func findKind(rows []Kind, word string) *Kind {

@@ -145,6 +145,9 @@ func failureOf(err error) *message.Failure {
 	if err == nil {
 		return nil
 	}
+	if direct, ok := err.(*message.Failure); ok && direct != nil {
+		return direct // nearly always; looking deeper allocates, which a flood of refused requests should not make us do
+	}
 	var f *message.Failure
 	if errors.As(err, &f) {
 		if f != nil {

@@ -28,9 +28,9 @@ type CompressOptions struct {
 // CompressLevels are the levels of the encodings: higher ones make less bytes of more time.
 type CompressLevels struct {
 	// BR is the quality of brotli.
-	BR int `yaml:"br" default:"4" min:"0" max:"9"`
-	// Zstd is the level of zstd: 1 is the fastest, 2 the usual, 3 better and 4 the best.
-	Zstd int `yaml:"zstd" default:"2" min:"1" max:"4"`
+	BR int `yaml:"br" default:"4" min:"0" max:"6"`
+	// Zstd is the level of zstd: 1 is the fastest, 2 the usual and 3 better.
+	Zstd int `yaml:"zstd" default:"2" min:"1" max:"3"`
 	// Gzip is the level of gzip.
 	Gzip int `yaml:"gzip" default:"5" min:"1" max:"9"`
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
 )
 
 // maxEncoderMemory is what all encoders at work in one program may have together. What finds it full is sent as it is.
@@ -20,16 +21,21 @@ type encoderMemory struct {
 	limit   int64
 	held    atomic.Int64
 	skipped atomic.Uint64 // responses that found no room
+	reader  *metric.Reader
 }
 
 // encoderMemoryKey is what it is kept under.
 type encoderMemoryKey struct{}
 
 // Close implements io.Closer: responses that began before may go on.
-func (m *encoderMemory) Close() error { return nil }
+func (m *encoderMemory) Close() error { m.reader.Release(); return nil }
 
 func (c *BuildContext) encoderMemory() *encoderMemory {
-	m, ok := kept(c, encoderMemoryKey{}, func() (*encoderMemory, error) { return &encoderMemory{limit: maxEncoderMemory}, nil })
+	m, ok := kept(c, encoderMemoryKey{}, func() (*encoderMemory, error) {
+		m := &encoderMemory{limit: maxEncoderMemory}
+		m.reader = c.Program.Registry().CounterFunc(metric.EncodersSkipped, func() int64 { return int64(m.skipped.Load()) })
+		return m, nil
+	})
 	if !ok {
 		return &encoderMemory{limit: maxEncoderMemory}
 	}
@@ -38,6 +44,12 @@ func (c *BuildContext) encoderMemory() *encoderMemory {
 
 // window is how far back encoders look. It bounds what they, and the decoders of clients, need.
 const window = 18 // as a power of two: 256 KiB
+
+// What an encoder has at each level in MiB, measured and rounded up. Higher levels of brotli and zstd have ten times as much, and are not offered. Read-only.
+var (
+	brotliCost = [...]int64{1, 1, 2, 2, 3, 5, 6}
+	zstdCost   = [...]int64{0, 1, 3, 6}
+)
 
 // coding is one way to encode, at one level. It may be used by many goroutines at once.
 type coding struct {
@@ -60,18 +72,18 @@ func newCoding(name string, levels *CompressLevels, m *encoderMemory) *coding {
 	c := &coding{name: name, value: []byte(name), memory: m}
 	switch name {
 	case "br":
-		c.cost = 2 << 20
+		c.cost = brotliCost[levels.BR] << 20
 		c.make = func(w io.Writer) (writer, error) {
 			return brotli.NewWriterOptions(w, brotli.WriterOptions{Quality: levels.BR, LGWin: window}), nil
 		}
 	case "zstd":
-		c.cost = 2 << 20
+		c.cost = zstdCost[levels.Zstd] << 20
 		c.make = func(w io.Writer) (writer, error) {
 			return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.EncoderLevel(levels.Zstd)), zstd.WithEncoderConcurrency(1),
 				zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<window))
 		}
 	default:
-		c.cost = 1 << 20
+		c.cost = 2 << 20
 		c.make = func(w io.Writer) (writer, error) { return gzip.NewWriterLevel(w, levels.Gzip) }
 	}
 	return c

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -30,17 +29,21 @@ func (o *ConcurrencyOptions) Check(r *config.Reporter) {
 	checkExpression(r, &o.Key, "key", expr.Compile)
 }
 
-// concurrencyPolicy limits how many requests are served at once. The place of a request is free again when the body of its response has ended.
+// concurrencyPolicy limits how many requests are served at once. The place of a request is free again when the body of its response, or its tunnel, has ended.
 type concurrencyPolicy struct {
 	key     *expr.Program // nil: all together
 	limiter *limit.Concurrency
 	counts  limitCounts
 	full    *message.Failure
+	left    *message.Failure
 	keyless *message.Failure
 }
 
 // concurrencyKey is what a limiter is kept under.
-type concurrencyKey struct{ policy, options string }
+type concurrencyKey struct {
+	scope   string
+	options limit.ConcurrencyOptions
+}
 
 // keptConcurrency is a limiter as a keep-pool wants it.
 type keptConcurrency struct{ *limit.Concurrency }
@@ -48,11 +51,12 @@ type keptConcurrency struct{ *limit.Concurrency }
 // Close implements io.Closer: there is nothing to end.
 func (keptConcurrency) Close() error { return nil }
 
-// tickets is a pool (read-only: what it holds has no meaning).
-var tickets = sync.Pool{New: func() any { return new(limit.Ticket) }}
+// lookEvery is how often a request that waits looks whether its client is still there.
+const lookEvery = 100 * time.Millisecond
 
 func newConcurrency(o *ConcurrencyOptions, c *BuildContext) any {
-	p := &concurrencyPolicy{counts: newLimitCounts(c)}
+	failures := newLimitFailures(c.Name)
+	p := &concurrencyPolicy{counts: newLimitCounts(c), keyless: failures.keyless}
 	if o.Key != "" {
 		if p.key = c.expression(&o.Key); p.key == nil {
 			return nil
@@ -60,19 +64,32 @@ func newConcurrency(o *ConcurrencyOptions, c *BuildContext) any {
 	}
 	p.full = &message.Failure{Reason: message.ConcurrencyExceeded, Side: message.SideClient, Stage: message.StageRoute,
 		Err: fmt.Errorf("policy %s: %d requests are being served", c.Name, o.Max)}
-	p.keyless = &message.Failure{Reason: message.ExpressionFailed, Side: message.SideClient, Stage: message.StageRoute,
-		Err: fmt.Errorf("policy %s: the key has no value", c.Name)}
-	options := limit.ConcurrencyOptions{Max: o.Max, Queue: o.Queue, Timeout: o.QueueTimeout}
-	key := concurrencyKey{c.scopeOf(), strconv.Itoa(o.Max) + " " + strconv.Itoa(o.Queue) + " " + o.QueueTimeout.String()}
-	k, ok := kept(c, key, func() (keptConcurrency, error) {
+	p.left = &message.Failure{Reason: message.ClientClosed, Side: message.SideClient, Stage: message.StageRoute}
+	if c.Program == nil {
+		return p
+	}
+	options := limit.ConcurrencyOptions{Max: o.Max, Queue: o.Queue, Timeout: o.QueueTimeout, Look: lookEvery}
+	k, ok := kept(c, concurrencyKey{c.scopeOf(), options}, func() (keptConcurrency, error) {
 		made, err := limit.NewConcurrency(options)
 		return keptConcurrency{made}, err
 	})
-	if !ok && c.Program != nil {
+	if !ok {
 		return nil
 	}
 	p.limiter = k.Concurrency
 	return p
+}
+
+// ticket is the place of one request. It is pooled, and belongs to the exchange until its place is free again.
+type ticket struct{ limit.Ticket }
+
+// tickets is a pool (read-only: what it holds has no meaning).
+var tickets = sync.Pool{New: func() any { return new(ticket) }}
+
+// free makes the place free.
+func (t *ticket) free() {
+	t.Release()
+	tickets.Put(t)
 }
 
 // OnRequest implements Request.
@@ -81,6 +98,7 @@ func (p *concurrencyPolicy) OnRequest(x *message.Exchange) (done bool, err error
 	if p.key != nil {
 		var ok bool
 		if key, ok = p.key.Append(x.Scratch(), x); !ok {
+			p.counts.refused.Inc(0)
 			return false, p.keyless
 		}
 	}
@@ -90,15 +108,17 @@ func (p *concurrencyPolicy) OnRequest(x *message.Exchange) (done bool, err error
 			patience = -1
 		}
 	}
-	t := tickets.Get().(*limit.Ticket)
-	a := p.limiter.Acquire(t, key, patience)
+	t := tickets.Get().(*ticket)
+	a := p.limiter.Acquire(&t.Ticket, key, patience)
 	if a == limit.Queued {
-		x.Await(t.Wait)
-		a = t.Settle()
+		a = t.queue(x)
 	}
 	if a != limit.Admitted {
 		tickets.Put(t)
 		p.counts.refused.Inc(0)
+		if a == limit.Cancelled {
+			return false, p.left
+		}
 		return false, p.full
 	}
 	p.counts.passed.Inc(0)
@@ -106,36 +126,89 @@ func (p *concurrencyPolicy) OnRequest(x *message.Exchange) (done bool, err error
 	return false, nil
 }
 
-// OnResponse implements Response: the place is free when the body of the response has ended.
+// queue waits for a place.
+func (t *ticket) queue(x *message.Exchange) limit.Admission {
+	for x.Await(t.Wait); t.Again(); x.Await(t.Wait) {
+		if gone(x) {
+			t.Cancel()
+			break
+		}
+	}
+	return t.Settle()
+}
+
+// gone reports whether the client of an exchange has left, where that can be told. Asking costs a system call, which is worth it only after a wait.
+func gone(x *message.Exchange) bool {
+	c, ok := x.Interim.(interface{ Gone() bool })
+	return ok && c.Gone()
+}
+
+// OnResponse implements Response: the place is free when the body of the response, or the tunnel, has ended.
 func (p *concurrencyPolicy) OnResponse(x *message.Exchange) error {
-	t, ok := x.Note(p).(*limit.Ticket)
+	t, ok := x.Note(p).(*ticket)
 	if !ok {
 		return nil
 	}
 	x.SetNote(p, nil)
-	switch x.Response.Body.(type) {
+	r := &x.Response
+	if r.Tunnel != nil {
+		r.Tunnel = &ticketTunnel{Tunnel: r.Tunnel, ticket: t}
+		return nil
+	}
+	switch r.Body.(type) {
 	case message.NoBody, *message.Bytes:
-		t.Release()
-		tickets.Put(t)
+		t.free() // what is left to do is to write what lies there
 	default:
-		x.Response.Body = &ticketBody{pumped: pumped{Body: x.Response.Body}, ticket: t}
+		r.Body = &ticketBody{pumped: pumped{Body: r.Body}, ticket: t}
 	}
 	return nil
 }
 
-// ticketBody is a body whose end makes a place free.
+// ticketBody is a body whose end makes a place free. It is not pooled: who has read a body may close it late, and twice.
 type ticketBody struct {
 	pumped
-	ticket *limit.Ticket // nil when it was given back
+	ticket *ticket // nil when its place is free
+}
+
+// Next implements message.Body. Who reads a body to its end need not close it.
+func (b *ticketBody) Next() ([]byte, error) {
+	piece, err := b.pumped.Next()
+	if err != nil {
+		b.free()
+	}
+	return piece, err
 }
 
 // Close implements message.Body.
 func (b *ticketBody) Close() error {
 	err := b.pumped.Close()
+	b.free()
+	return err
+}
+
+func (b *ticketBody) free() {
 	if b.ticket != nil {
-		b.ticket.Release()
-		tickets.Put(b.ticket)
+		b.ticket.free()
 		b.ticket = nil
 	}
+}
+
+// ticketTunnel is a tunnel whose end makes a place free. Close may come while Run moves bytes, from another goroutine: the place is given back once.
+type ticketTunnel struct {
+	message.Tunnel
+	once   sync.Once
+	ticket *ticket
+}
+
+// Run implements message.Tunnel.
+func (t *ticketTunnel) Run(client message.Stream, early []byte) (received, sent int64, err error) {
+	defer t.once.Do(t.ticket.free)
+	return t.Tunnel.Run(client, early)
+}
+
+// Close implements message.Tunnel.
+func (t *ticketTunnel) Close() error {
+	err := t.Tunnel.Close()
+	t.once.Do(t.ticket.free)
 	return err
 }

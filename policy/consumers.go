@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/identity"
@@ -92,18 +93,28 @@ func (c *Consumers) ByClaims(id *message.Identity) {
 func hasClaims(id *message.Identity, want []config.Pair) bool {
 	for i := range want {
 		claim := id.Claim(want[i].Name)
-		if claim == nil {
-			return false
-		}
-		have := claim.Text
-		if have == nil {
-			have = claim.Raw // a number or a truth value stands in the configuration as its text
-		}
-		if !bytes.Equal(have, []byte(want[i].Value)) {
+		if claim == nil || !hasValue(claim, want[i].Value) {
 			return false
 		}
 	}
 	return true
+}
+
+// hasValue reports whether a claim is the value, or a list that holds it: aud of a token and the names in a certificate are lists.
+func hasValue(claim *message.Claim, want string) bool {
+	switch {
+	case claim.Text != nil:
+		return string(claim.Text) == want
+	case len(claim.Raw) == 0:
+		return false
+	case claim.Raw[0] != '[':
+		return string(claim.Raw) == want // a number or a truth value stands in the configuration as its text
+	}
+	var list []any
+	if json.Unmarshal(claim.Raw, &list) != nil {
+		return false
+	}
+	return slices.ContainsFunc(list, func(v any) bool { return v == any(want) })
 }
 
 // ByName sets the consumer of an identity whose claim sub is the consumer's name.

@@ -59,7 +59,10 @@ func (p *faultPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
 			left := time.Duration(x.Deadline - message.Now())
 			wait, late = min(wait, max(0, left)), left < wait
 		}
-		x.Await(func() { <-time.After(wait) })
+		x.Await(func() {
+			timer := time.NewTimer(wait)
+			<-timer.C
+		})
 		if late {
 			f := tooLate
 			return false, &f

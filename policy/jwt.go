@@ -3,14 +3,13 @@ package policy
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
-	"github.com/sluice-gateway/sluice/metric"
 )
 
 // JWTOptions lets pass who has a signed token (JWT, RFC 7519) of an issuer. Its claims are known to expressions behind it as `claims`.
@@ -54,8 +53,14 @@ func (j *JWKS) Check(r *config.Reporter) {
 		r.AddSuggest(r.At(j), "write {file: PATH} or {url: URL}", "jwks: there is neither a file nor a url")
 	case j.File != "" && j.URL != "":
 		r.AddSuggest(r.At(j), "leave one of them", "jwks: there are a file and a url")
-	case j.URL != "" && !strings.HasPrefix(j.URL, "http://") && !strings.HasPrefix(j.URL, "https://"):
-		r.AddSuggest(r.At(&j.URL), "write https://…, or {file: PATH}", "url: it is no address of HTTP")
+	case j.URL != "":
+		u, err := url.Parse(j.URL)
+		switch {
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Opaque != "":
+			r.AddSuggest(r.At(&j.URL), "write https://HOST/PATH, or {file: PATH}", "url: it is no address of HTTP")
+		case u.User != nil:
+			r.AddSuggest(r.At(&j.URL), "leave it out: key sets are public", "url: it has a name or a password in it")
+		}
 	}
 }
 
@@ -94,7 +99,9 @@ type jwtPolicy struct {
 	missing  *message.Failure
 	twice    *message.Failure
 	invalid  refusals
-	counts   [2]*metric.Counter // passed, refused
+	clock    wallClock
+	tally
+	travelling
 }
 
 // keptKeys are keys as a keep-pool wants them.
@@ -135,7 +142,7 @@ func newJWT(o *JWTOptions, c *BuildContext) any {
 	p.twice = repeatedCredentials(c.Name, invalid)
 	p.invalid = newRefusals(c.Name, invalid, message.TokenInvalid, message.TokenExpired, message.TokenNotYetValid, message.IssuerWrong,
 		message.AudienceWrong, message.KeyUnknown, message.JWKSUnavailable)
-	p.counts = authentications(c)
+	p.tally = newTally(c)
 	if !p.open(o, c) {
 		return nil
 	}
@@ -174,10 +181,14 @@ func (p *jwtPolicy) open(o *JWTOptions, c *BuildContext) bool {
 			})
 			return keptKeys{k}, err
 		})
-		if !ok {
-			return c.Program == nil && checkKeys(j, c)
+		switch {
+		case ok:
+			v.Keys = keys.Keys
+		case c.Program != nil || !checkKeys(j, c):
+			return false
+		default:
+			v.Keys = new(identity.Keys) // only to check the other options
 		}
-		v.Keys = keys.Keys
 	}
 	if c.Program == nil {
 		if _, err := identity.NewVerifier(v); err != nil {
@@ -212,29 +223,28 @@ func (p *jwtPolicy) challenge() string { return p.word }
 
 // OnRequest implements Request.
 func (p *jwtPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
+	id, failure := p.identify(x)
+	return p.settle(x, id, failure)
+}
+
+// identify implements identifier.
+func (p *jwtPolicy) identify(x *message.Exchange) (*message.Identity, *message.Failure) {
 	token, more := credentialOf(&x.Request.Header, p.header, p.scheme)
 	switch {
 	case more:
-		p.counts[1].Inc(0)
-		return false, p.twice
+		return nil, p.twice
 	case len(token) == 0:
-		p.counts[1].Inc(0)
-		return false, p.missing
+		return nil, p.missing
 	}
-	now := message.WallTime(x.Times.Read)
+	now := p.clock.at(x.Times.Read)
 	if id := p.verifier.Cached(token, now); id != nil {
-		p.counts[0].Inc(0)
-		x.Identity = id
-		return false, nil
+		return id, nil
 	}
 	id, refusal := p.verify(x, token, now)
 	if refusal != nil {
-		p.counts[1].Inc(0)
-		return false, p.invalid.of(refusal.Reason, refusal.Detail)
+		return nil, p.invalid.of(refusal.Reason, refusal.Detail)
 	}
-	p.counts[0].Inc(0)
-	x.Identity = id
-	return false, nil
+	return id, nil
 }
 
 // verify verifies a token that was not seen before, which may wait for the issuer.

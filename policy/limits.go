@@ -2,182 +2,28 @@ package policy
 
 import (
 	"fmt"
-	"io"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/limit"
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
 )
 
-// StoreUse says where a limit is counted.
-type StoreUse struct {
-	// Store is where requests are counted together with other gateways. Without it that is the top-level `store`, and without that one the memory of
-	// each gateway.
-	Store *config.Store `yaml:"store"`
-	// OnStoreFailure says what to do while the store is away: let pass (`open`), refuse with 503 (`closed`), or count in each gateway against its part of
-	// the limit (`share`).
-	OnStoreFailure string `yaml:"on_store_failure" default:"share" enum:"open closed share"`
-}
-
-// failureMode returns what to do while the store is away.
-func failureMode(word string) limit.FailureMode {
-	switch word {
-	case config.StoreFailureOpen:
-		return limit.Open
-	case config.StoreFailureClosed:
-		return limit.Closed
-	}
-	return limit.Share
-}
-
-// limiterKey is what a limiter is kept under with its counts: they last as long as what they are counted against stays as it is.
-type limiterKey struct {
-	policy, windows, quota, zone string
-	store, failure               string
-}
-
-// keptLimiter is a limiter as a keep-pool wants it.
-type keptLimiter struct {
-	limit.Limiter
-	close func() error
-}
-
-// Close implements io.Closer.
-func (k *keptLimiter) Close() error { return k.close() }
-
-// keptStore is a store as a keep-pool wants it.
-type keptStore struct{ *limit.Store }
-
-// Close implements io.Closer.
-func (k keptStore) Close() error { k.Store.Close(); return nil }
-
-// Degraded implements Degraded.
-func (k keptStore) Degraded() string {
-	if k.Available() {
-		return ""
-	}
-	return "store_unavailable"
-}
-
-// storeKey is what a store is kept under.
-type storeKey struct {
-	url     config.RedisURL
-	timeout time.Duration
-}
-
-// ledgerKey is what the file with the quotas of a state directory is kept under.
-type ledgerKey struct{ dir string }
-
-// openStore returns the store of a limit, nil if it has none. ok is false where that was reported.
-func (c *BuildContext) openStore(own *config.Store) (store *limit.Store, ok bool) {
-	s := own
-	if s == nil {
-		s = c.Config.Store
-	}
-	if s == nil || c.Program == nil {
-		return nil, true
-	}
-	k, ok := kept(c, storeKey{s.Redis, s.Timeout}, func() (keptStore, error) {
-		made, err := limit.OpenStore(limit.StoreOptions{URL: string(s.Redis), Timeout: s.Timeout, Now: message.Now, Report: c.Program.Reporter()})
-		return keptStore{made}, err
-	})
-	return k.Store, ok
-}
-
-// limiterOf returns the limiter for windows and a quota, which has Limit 0 for none; nil where nothing is served, or with a report.
-func (c *BuildContext) limiterOf(name string, windows []limit.Window, quota limit.QuotaOptions, use *StoreUse) limit.Limiter {
-	if c.Program == nil {
-		return nil
-	}
-	store, ok := c.openStore(use.Store)
-	if !ok {
-		return nil
-	}
-	key := limiterKey{policy: name, windows: fmt.Sprint(windows), quota: fmt.Sprint(quota.Limit, quota.Period)}
-	if quota.Zone != nil {
-		key.zone = quota.Zone.String()
-	}
-	if store != nil {
-		key.store, key.failure = store.Address(), use.OnStoreFailure
-	}
-	k, ok := kept(c, key, func() (*keptLimiter, error) {
-		if store != nil {
-			sh, err := limit.NewShared(limit.SharedOptions{Store: store, Name: name, Windows: windows, Quota: quota, OnFailure: failureMode(use.OnStoreFailure)})
-			if err != nil {
-				return nil, err
-			}
-			return &keptLimiter{sh, func() error { sh.Close(); return nil }}, nil
-		}
-		return c.localLimiter(name, windows, quota)
-	})
-	if !ok {
-		return nil
-	}
-	return k.Limiter
-}
-
-// localLimiter makes a limiter that counts in this program.
-func (c *BuildContext) localLimiter(name string, windows []limit.Window, quota limit.QuotaOptions) (*keptLimiter, error) {
-	local := new(limit.Local)
-	var err error
-	if len(windows) > 0 {
-		if local.Rate, err = limit.NewRate(limit.RateOptions{Windows: windows}); err != nil {
-			return nil, err
-		}
-	}
-	if quota.Limit > 0 {
-		if local.Quota, err = c.localQuota(name, quota); err != nil {
-			return nil, err
-		}
-	}
-	return &keptLimiter{local, local.Close}, nil
-}
-
-// localQuota makes a quota, which is kept over restarts if there is a directory for state.
-func (c *BuildContext) localQuota(name string, o limit.QuotaOptions) (*limit.Quota, error) {
-	o.Name = name
-	dir := c.Program.State()
-	if dir == "" {
-		return limit.NewQuota(o)
-	}
-	ledger, err := c.ledger(dir)
-	if err != nil {
-		return nil, err
-	}
-	return ledger.Quota(o)
-}
-
-// ledger returns the file with the quotas.
-func (c *BuildContext) ledger(dir string) (*limit.Ledger, error) {
-	report := c.Program.Reporter()
-	thing, err := c.Program.Keep(c.Name, ledgerKey{dir}, func() (io.Closer, error) {
-		return limit.OpenLedger(limit.LedgerOptions{Dir: dir, Clock: time.Now, Report: report})
-	})
-	if err != nil {
-		return nil, err
-	}
-	ledger, ok := thing.(*limit.Ledger)
-	if !ok {
-		return nil, fmt.Errorf("the state directory %s is in use for something else", dir) // not reached: the key has a type of its own
-	}
-	return ledger, nil
-}
-
 // limitFailures are what limits refuse with.
-type limitFailures struct{ rate, quota, store *message.Failure }
+type limitFailures struct{ rate, quota, store, keyless, costless *message.Failure }
 
 func newLimitFailures(name string) limitFailures {
 	refuse := func(reason message.Reason, side message.Side, text string) *message.Failure {
 		return &message.Failure{Reason: reason, Side: side, Stage: message.StageRoute, Err: fmt.Errorf("policy %s: %s", name, text)}
 	}
 	return limitFailures{
-		rate:  refuse(message.RateLimited, message.SideClient, "the rate is exceeded"),
-		quota: refuse(message.QuotaExceeded, message.SideClient, "the quota is used up"),
-		store: refuse(message.LimitStoreUnavailable, message.SideInternal, "the store is away"),
+		rate:     refuse(message.RateLimited, message.SideClient, "the rate is exceeded"),
+		quota:    refuse(message.QuotaExceeded, message.SideClient, "the quota is used up"),
+		store:    refuse(message.LimitStoreUnavailable, message.SideInternal, "the store is away"),
+		keyless:  refuse(message.ExpressionFailed, message.SideClient, "the key has no value"),
+		costless: refuse(message.ExpressionFailed, message.SideClient, "the cost has no value, or none that is an integer"),
 	}
 }
 
@@ -189,6 +35,72 @@ type limitNote struct {
 
 // limitNotes is a pool (read-only: what it holds has no meaning).
 var limitNotes = sync.Pool{New: func() any { return new(limitNote) }}
+
+// free gives a note back.
+func (n *limitNote) free() {
+	n.plan = nil
+	limitNotes.Put(n)
+}
+
+// take asks a limiter, which may wait for its store. A cost below 1 counts for nothing, and passes.
+func (n *limitNote) take(x *message.Exchange, l limit.Limiter, key []byte, cost int64) {
+	now := message.Now()
+	wall := message.WallTime(now).UnixNano()
+	if l.Waits() {
+		n.wait(x, l, key, cost, now, wall)
+		return
+	}
+	n.ask(l, key, cost, now, wall)
+}
+
+// takeByCalendar is take for a limiter with a quota. It looks at the wall clock itself: that may have been set since the program has begun, or the machine may
+// have slept, and a quota begins anew when the day does.
+func (n *limitNote) takeByCalendar(x *message.Exchange, l limit.Limiter, key []byte, cost int64) {
+	now, wall := message.Now(), time.Now().UnixNano()
+	if l.Waits() {
+		n.wait(x, l, key, cost, now, wall)
+		return
+	}
+	n.ask(l, key, cost, now, wall)
+}
+
+// ask asks a limiter.
+func (n *limitNote) ask(l limit.Limiter, key []byte, cost, now, wall int64) {
+	if cost < 1 {
+		l.Peek(key, now, wall, &n.result)
+		return
+	}
+	l.Take(key, cost, now, wall, &n.result)
+}
+
+// wait asks a limiter that may wait.
+func (n *limitNote) wait(x *message.Exchange, l limit.Limiter, key []byte, cost, now, wall int64) {
+	x.Await(func() { n.ask(l, key, cost, now, wall) })
+}
+
+// known reports whether the limiter has told how the key stands: while its store is away it may not.
+func (n *limitNote) known() bool { return n.result.Verdict != limit.StoreAway }
+
+// failure counts a decision and returns what it refuses with, or nil.
+func (n *limitNote) failure(counts *limitCounts, failures *limitFailures) *message.Failure {
+	if n.result.Source == limit.FromShare || n.result.Source == limit.FromNobody {
+		counts.away.Inc(0)
+	}
+	var f *message.Failure
+	switch n.result.Verdict {
+	case limit.RateRefused:
+		f = failures.rate
+	case limit.QuotaRefused:
+		f = failures.quota
+	case limit.StoreAway:
+		f = failures.store
+	default:
+		counts.passed.Inc(0)
+		return nil
+	}
+	counts.refused.Inc(0)
+	return f
+}
 
 // Names of the fields of limits; read-only.
 var (
@@ -226,37 +138,5 @@ func newLimitCounts(c *BuildContext) limitCounts {
 	return limitCounts{s.Counter(metric.LimitDecisions, c.Name, "passed"), s.Counter(metric.LimitDecisions, c.Name, "refused"), s.Counter(metric.LimitDecisions, c.Name, "store_away")}
 }
 
-// failure counts a decision and returns what it refuses with, or nil.
-func (n *limitNote) failure(counts *limitCounts, failures *limitFailures) *message.Failure {
-	if n.result.Source == limit.FromShare || n.result.Source == limit.FromNobody {
-		counts.away.Inc(0)
-	}
-	switch n.result.Verdict {
-	case limit.RateRefused:
-		counts.refused.Inc(0)
-		return failures.rate
-	case limit.QuotaRefused:
-		counts.refused.Inc(0)
-		return failures.quota
-	case limit.StoreAway:
-		counts.away.Inc(0)
-		return failures.store
-	}
-	counts.passed.Inc(0)
-	return nil
-}
-
-// take asks a limiter, which may wait for its store.
-func (n *limitNote) take(x *message.Exchange, l limit.Limiter, key []byte, cost int64) {
-	now := message.Now()
-	wall := message.WallTime(now).UnixNano()
-	if l.Waits() {
-		n.wait(x, l, key, cost, now, wall)
-		return
-	}
-	l.Take(key, cost, now, wall, &n.result)
-}
-
-func (n *limitNote) wait(x *message.Exchange, l limit.Limiter, key []byte, cost, now, wall int64) {
-	x.Await(func() { l.Take(key, cost, now, wall, &n.result) })
-}
+// limitScope names what is counted together in all programs: the kind and, with scopeOf, the policy.
+func (c *BuildContext) limitScope(kind string) string { return kind + "\x00" + c.scopeOf() }

@@ -2,12 +2,11 @@ package policy
 
 import (
 	"crypto/sha256"
-	"time"
+	"slices"
 
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
-	"github.com/sluice-gateway/sluice/metric"
 )
 
 // MTLSOptions lets pass who has shown a certificate of an authority in the TLS handshake. What it says is known as `claims`: sub and iss (the names of
@@ -22,8 +21,10 @@ type MTLSOptions struct {
 type mtlsPolicy struct {
 	authorities *identity.Authorities
 	missing     *message.Failure
-	refused     refusals
-	counts      [2]*metric.Counter
+	refusals    refusals
+	clock       wallClock
+	tally
+	travelling
 }
 
 // authoritiesKey is what authorities are kept under.
@@ -47,8 +48,11 @@ func (k keptAuthorities) Degraded() string {
 }
 
 func newMTLS(o *MTLSOptions, c *BuildContext) any {
-	p := &mtlsPolicy{missing: newRefusal(c.Name, "", message.ClientCertMissing)}
-	p.refused = newRefusals(c.Name, "", message.ClientCertInvalid)
+	p := &mtlsPolicy{missing: newRefusal(c.Name, certificateChallenge, message.ClientCertMissing)}
+	p.refusals = newRefusals(c.Name, certificateChallenge, message.ClientCertInvalid)
+	if !c.encrypted() {
+		c.Report.WarnSuggest(c.Pos, "give it a listener with protocol: https", "policy %q: no listener of the route %q has TLS, so no client can show a certificate", c.Name, c.Route)
+	}
 	options := identity.AuthoritiesOptions{Attach: c.Consumers.ByCertificate}
 	if c.Program == nil {
 		options.Interval = -1
@@ -68,29 +72,63 @@ func newMTLS(o *MTLSOptions, c *BuildContext) any {
 	if !ok {
 		return nil
 	}
-	p.authorities, p.counts = k.Authorities, authentications(c)
+	p.authorities, p.tally = k.Authorities, newTally(c)
 	return p
 }
 
-// challenge implements identifier: a certificate cannot be asked for within HTTP.
-func (p *mtlsPolicy) challenge() string { return "" }
+// certificateChallenge is what WWW-Authenticate says where a certificate is wanted. No scheme is registered for it, since it is not shown within HTTP, but
+// every 401 has a challenge (RFC 9110 section 15.5.2).
+const certificateChallenge = "ClientCertificate"
+
+// challenge implements identifier.
+func (p *mtlsPolicy) challenge() string { return certificateChallenge }
 
 // OnRequest implements Request.
 func (p *mtlsPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
-	if len(x.Client.Certificates) == 0 {
-		p.counts[1].Inc(0)
-		return false, p.missing
-	}
-	id, refusal := p.verify(x, message.WallTime(x.Times.Read))
-	if refusal != nil {
-		p.counts[1].Inc(0)
-		return false, p.refused.of(refusal.Reason, refusal.Detail)
-	}
-	p.counts[0].Inc(0)
-	x.Identity = id
-	return false, nil
+	id, failure := p.identify(x)
+	return p.settle(x, id, failure)
 }
 
-func (p *mtlsPolicy) verify(x *message.Exchange, now time.Time) (*message.Identity, *identity.Refusal) {
-	return p.authorities.Verify(x.Client.Certificates, now)
+// identify implements identifier.
+func (p *mtlsPolicy) identify(x *message.Exchange) (*message.Identity, *message.Failure) {
+	if len(x.Client.Certificates) == 0 {
+		return nil, p.missing
+	}
+	id, refusal := p.authorities.Verify(x.Client.Certificates, p.clock.at(x.Times.Read))
+	if refusal != nil {
+		return nil, p.refusals.of(refusal.Reason, refusal.Detail)
+	}
+	return id, nil
+}
+
+// WantsCertificate reports whether one of the policies looks at certificates of clients, itself or by a policy that it names.
+func WantsCertificate(list config.PolicyList, all *config.Config) bool {
+	for _, p := range list {
+		switch o := p.Options.(type) {
+		case *MTLSOptions:
+			return true
+		case *AnyOfOptions:
+			for _, name := range o.Policies {
+				if named := findPolicy(all, name); named != nil && named.Kind == "mtls" {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// encrypted reports whether a listener of the route speaks https. Where it is not known, it does.
+func (c *BuildContext) encrypted() bool {
+	if c.Config == nil {
+		return true
+	}
+	i := slices.IndexFunc(c.Config.Routes, func(r *config.Route) bool { return r.Name == c.Route })
+	if i < 0 {
+		return true
+	}
+	on := c.Config.Routes[i].Listeners
+	return slices.ContainsFunc(c.Config.Listeners, func(l *config.Listener) bool {
+		return l.Protocol == config.ProtocolHTTPS && (len(on) == 0 || slices.Contains(on, l.Name))
+	})
 }

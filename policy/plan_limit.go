@@ -27,8 +27,9 @@ type planLimitPolicy struct {
 
 // planLimiter is the limiter of one plan.
 type planLimiter struct {
-	limiter limit.Limiter
-	rate    []byte // what RateLimit-Policy says of the rate; nil for none
+	limiter  limit.Limiter
+	rate     []byte // what RateLimit-Policy says of the rate; nil for none
+	calendar bool   // there is a quota
 }
 
 // Names that plans have in fields.
@@ -42,12 +43,12 @@ func newPlanLimit(o *PlanLimitOptions, c *BuildContext) any {
 	p.unknown = &message.Failure{Reason: message.ConsumerUnknown, Side: message.SideClient, Stage: message.StageRoute,
 		Err: fmt.Errorf("policy %s: the caller is no known consumer", c.Name)}
 	if !c.Known.Consumer {
-		c.Report.AddSuggest(c.Pos, "put an identity policy such as api_key before it", "policy %q: the consumer is not known here", c.Name)
-		return nil
+		c.Report.WarnSuggest(c.Pos, "put an identity policy such as api_key before it",
+			"policy %q refuses every request of the route %q: the consumer is not known before it", c.Name, c.Route)
 	}
 	for _, plan := range c.Config.Plans {
-		if plan.Quota.Count > 0 && c.Config.State == "" && o.Store == nil && c.Config.Store == nil {
-			c.Report.Warn(c.Report.At(&plan.Quota), "the quota of the plan %q begins anew with each start of the program: set state, or a store", plan.Name)
+		if plan.Quota.Count > 0 && c.Config.State == "" && c.storeOf(o.Store) == nil {
+			c.Report.WarnSuggest(c.Report.At(&plan.Quota), "set state, or a store", "the quota of the plan %q begins anew with each start of the program", plan.Name)
 		}
 		l, ok := c.planLimiter(plan, o)
 		if !ok {
@@ -58,20 +59,20 @@ func newPlanLimit(o *PlanLimitOptions, c *BuildContext) any {
 	return p
 }
 
-// planLimiter makes the limiter of one plan.
+// planLimiter makes the limiter of one plan. What is counted of a consumer does not go by the plan: its quota stays used when it gets another plan of the same
+// period.
 func (c *BuildContext) planLimiter(plan *config.Plan, o *PlanLimitOptions) (*planLimiter, bool) {
 	l := new(planLimiter)
-	var windows []limit.Window
+	to := limiterOptions{name: c.limitScope("plan_limit"), use: StoreUse{o.Store, o.OnStoreFailure}}
 	if plan.Rate.Count > 0 {
 		w := limit.Window{Count: plan.Rate.Count, Per: plan.Rate.Per(), Burst: plan.Burst}
 		if err := w.Check(); err != nil {
 			c.Report.Add(c.Report.At(&plan.Rate), "rate: %v", err)
 			return nil, false
 		}
-		windows = append(windows, w)
+		to.windows = []limit.Window{w}
 		l.rate = limit.AppendPolicy(nil, planRate, w.Quota(), w.Seconds())
 	}
-	var quota limit.QuotaOptions
 	if plan.Quota.Count > 0 {
 		period, err := limit.ParsePeriod(plan.Quota.Unit)
 		if err != nil {
@@ -82,10 +83,12 @@ func (c *BuildContext) planLimiter(plan *config.Plan, o *PlanLimitOptions) (*pla
 		if err != nil {
 			return nil, false // reported by the plan itself
 		}
-		quota = limit.QuotaOptions{Limit: plan.Quota.Count, Period: period, Zone: zone}
+		to.quota = limit.QuotaOptions{Limit: plan.Quota.Count, Period: period, Zone: zone}
+		l.calendar = true
 	}
-	l.limiter = c.limiterOf("plan_limit"+c.scopeOf()+"\x00"+plan.Name, windows, quota, &StoreUse{o.Store, o.OnStoreFailure})
-	return l, l.limiter != nil || c.Program == nil
+	var ok bool
+	l.limiter, ok = c.limiterOf(to)
+	return l, ok
 }
 
 // OnRequest implements Request.
@@ -98,11 +101,16 @@ func (p *planLimitPolicy) OnRequest(x *message.Exchange) (done bool, err error) 
 	plan := p.plans[id.Plan]
 	if plan == nil {
 		p.counts.passed.Inc(0)
-		return false, nil
+		return false, nil // a consumer without a plan
 	}
 	n := limitNotes.Get().(*limitNote)
 	n.plan = plan
-	n.take(x, plan.limiter, append(x.Scratch(), id.Consumer...), 1)
+	key := append(x.Scratch(), id.Consumer...)
+	if plan.calendar {
+		n.takeByCalendar(x, plan.limiter, key, 1)
+	} else {
+		n.take(x, plan.limiter, key, 1)
+	}
 	x.SetNote(p, n)
 	if f := n.failure(&p.counts, &p.failures); f != nil {
 		return false, f
@@ -117,34 +125,40 @@ func (p *planLimitPolicy) OnResponse(x *message.Exchange) error {
 		return nil
 	}
 	x.SetNote(p, nil)
-	r := &n.result
-	if r.HasRate || r.HasQuota {
+	if n.known() {
+		n.tellPlan(x)
+	} else if n.plan.rate != nil {
 		beginFields(x)
-		text := x.Scratch()
-		if r.HasRate {
-			text = append(text, n.plan.rate...)
-		}
-		if r.HasQuota {
-			text = limit.AppendPolicy(separate(text), planQuota, r.Quota.Limit, r.Quota.Length)
-		}
-		h := &x.Response.Header
-		h.Add(ratePolicyField, x.KeepScratch(text))
-		text = x.Scratch()
-		if r.HasRate {
-			s := r.Rate.State()
-			text = limit.AppendState(text, planRate, s.Remaining, s.Seconds())
-		}
-		if r.HasQuota {
-			text = limit.AppendState(separate(text), planQuota, r.Quota.Remaining, r.Quota.Seconds())
-		}
-		h.Add(rateLimitField, x.KeepScratch(text))
-		if r.Verdict == limit.RateRefused || r.Verdict == limit.QuotaRefused {
-			setRetryAfter(x, r.RetryAfter())
-		}
+		x.Response.Header.Add(ratePolicyField, n.plan.rate)
 	}
-	n.plan = nil
-	limitNotes.Put(n)
+	n.free()
 	return nil
+}
+
+// tellPlan writes the fields of a plan.
+func (n *limitNote) tellPlan(x *message.Exchange) {
+	beginFields(x)
+	h, r := &x.Response.Header, &n.result
+	text := x.Scratch()
+	if r.HasRate {
+		text = append(text, n.plan.rate...)
+	}
+	if r.HasQuota {
+		text = limit.AppendPolicy(separate(text), planQuota, r.Quota.Limit, r.Quota.Length)
+	}
+	h.Add(ratePolicyField, x.KeepScratch(text))
+	text = x.Scratch()
+	if r.HasRate {
+		s := r.Rate.State()
+		text = limit.AppendState(text, planRate, s.Remaining, s.Seconds())
+	}
+	if r.HasQuota {
+		text = limit.AppendState(separate(text), planQuota, r.Quota.Remaining, r.Quota.Seconds())
+	}
+	h.Add(rateLimitField, x.KeepScratch(text))
+	if r.Verdict == limit.RateRefused || r.Verdict == limit.QuotaRefused {
+		setRetryAfter(x, r.RetryAfter())
+	}
 }
 
 // separate prepares a list for another item.

@@ -92,7 +92,6 @@ type rateLimitPolicy struct {
 	policy   []byte   // the field RateLimit-Policy
 	counts   limitCounts
 	failures limitFailures
-	keyless  *message.Failure
 }
 
 func newRateLimit(o *RateLimitOptions, c *BuildContext) any {
@@ -101,8 +100,6 @@ func newRateLimit(o *RateLimitOptions, c *BuildContext) any {
 		program, err := expr.CompileNumber(o.Cost, c.env(false))
 		p.cost = c.program(&o.Cost, program, err)
 	}
-	p.keyless = &message.Failure{Reason: message.ExpressionFailed, Side: message.SideClient, Stage: message.StageRoute,
-		Err: fmt.Errorf("policy %s: the key has no value", c.Name)}
 	windows := o.windows()
 	p.names = windowNames(c.Name, len(windows))
 	for i, w := range windows {
@@ -111,8 +108,9 @@ func newRateLimit(o *RateLimitOptions, c *BuildContext) any {
 		}
 		p.policy = limit.AppendPolicy(p.policy, p.names[i], w.Quota(), w.Seconds())
 	}
-	p.limiter = c.limiterOf("rate_limit"+c.scopeOf(), windows, limit.QuotaOptions{}, &StoreUse{o.Store, o.OnStoreFailure})
-	if p.key == nil || p.limiter == nil && c.Program != nil {
+	var ok bool
+	p.limiter, ok = c.limiterOf(limiterOptions{name: c.limitScope("rate_limit"), windows: windows, use: StoreUse{o.Store, o.OnStoreFailure}})
+	if !ok || p.key == nil || o.Cost != "" && p.cost == nil {
 		return nil
 	}
 	return p
@@ -132,19 +130,18 @@ func windowNames(policy string, n int) []string {
 
 // OnRequest implements Request.
 func (p *rateLimitPolicy) OnRequest(x *message.Exchange) (done bool, err error) {
-	key, ok := p.key.Append(x.Scratch(), x)
-	if !ok {
-		return false, p.keyless
-	}
 	cost := int64(1)
 	if p.cost != nil {
-		n, ok := p.cost.Int(x)
-		if !ok {
-			return false, p.keyless
+		var ok bool
+		if cost, ok = p.cost.Int(x); !ok {
+			p.counts.refused.Inc(0)
+			return false, p.failures.costless
 		}
-		if cost = n; cost < 1 {
-			return false, nil // it counts for nothing
-		}
+	}
+	key, ok := p.key.Append(x.Scratch(), x)
+	if !ok {
+		p.counts.refused.Inc(0)
+		return false, p.failures.keyless
 	}
 	n := limitNotes.Get().(*limitNote)
 	n.take(x, p.limiter, key, cost)
@@ -159,19 +156,19 @@ func (p *rateLimitPolicy) OnRequest(x *message.Exchange) (done bool, err error) 
 func (p *rateLimitPolicy) OnResponse(x *message.Exchange) error {
 	n, ok := x.Note(p).(*limitNote)
 	if !ok {
-		return nil
+		return nil // refused before it was asked
 	}
 	x.SetNote(p, nil)
-	if r := &n.result; r.HasRate {
-		beginFields(x)
-		h := &x.Response.Header
-		h.Add(ratePolicyField, p.policy)
+	beginFields(x)
+	h := &x.Response.Header
+	h.Add(ratePolicyField, p.policy)
+	if r := &n.result; n.known() {
 		s := r.Rate.State()
 		h.Add(rateLimitField, x.KeepScratch(limit.AppendState(x.Scratch(), p.names[r.Rate.Window], s.Remaining, s.Seconds())))
 		if r.Verdict == limit.RateRefused {
 			setRetryAfter(x, r.RetryAfter())
 		}
 	}
-	limitNotes.Put(n)
+	n.free()
 	return nil
 }

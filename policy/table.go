@@ -8,14 +8,16 @@ func table() []Kind {
 	return []Kind{
 		kind("any_of", newAnyOf).givingBy(anyOfGives),
 		kind("api_key", newAPIKey).giving(Known{Consumer: true, Identity: true}),
-		kind("authorize", newAuthorize),
+		kind("authorize", newAuthorize).guarding(),
 		kind("basic_auth", newBasicAuth).giving(Known{Claims: true, Consumer: true, Identity: true}),
+		kind("cache", newCache),
 		kind("compress", newCompress),
 		kind("concurrency", newConcurrency),
 		kind("cors", newCORS),
 		kind("fault", newFault),
+		kind("forward_auth", newForwardAuth).giving(Known{Claims: true, Consumer: true, Identity: true}),
 		kind("idempotency", newIdempotency),
-		kind("ip_filter", newIPFilter),
+		kind("ip_filter", newIPFilter).guarding(),
 		kind("jwt", newJWT).giving(Known{Claims: true, Consumer: true, Identity: true}),
 		kind("mtls", newMTLS).giving(Known{Claims: true, Consumer: true, Identity: true}),
 		kind("plan_limit", newPlanLimit),
@@ -36,6 +38,14 @@ type Kind struct {
 	build func(options any, c *BuildContext) any
 	// gives tells what is known behind the policy; nil for nothing new.
 	gives func(options any, all *config.Config) Known
+	// guards says that the policy decides who may pass, as those do that find out who calls.
+	guards bool
+}
+
+// guarding returns the row of a policy that decides who may pass.
+func (k Kind) guarding() Kind {
+	k.guards = true
+	return k
 }
 
 // giving returns the row of a policy behind which more is known of the caller, whatever its options are.

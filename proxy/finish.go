@@ -35,6 +35,7 @@ var (
 	keyListener  = metric.NewKey("listener")
 	keyRoute     = metric.NewKey("route")
 	keyClient    = metric.NewKey("client")
+	keyConsumer  = metric.NewKey("consumer")
 	keyMethod    = metric.NewKey("method")
 	keyScheme    = metric.NewKey("scheme")
 	keyHost      = metric.NewKey("host")
@@ -48,6 +49,7 @@ var (
 	keyError     = metric.NewKey("error")
 	keyWarning   = metric.NewKey("warning")
 	keyPolicy    = metric.NewKey("policy")
+	keyCache     = metric.NewKey("cache")
 	keyBackend   = metric.NewKey("backend")
 	keyEndpoint  = metric.NewKey("endpoint")
 	keyAttempts  = metric.NewKey("attempts")
@@ -77,13 +79,16 @@ func (s *state) log(x *message.Exchange) {
 	s.logVersion(x)
 	var text [48]byte
 	l.Bytes(keyClient, x.Client.Addr.AppendTo(text[:0]))
+	if x.Identity != nil && x.Identity.Consumer != "" {
+		l.String(keyConsumer, x.Identity.Consumer)
+	}
 	if method := r.Method.AppendTo(text[:0]); len(method) > 0 {
 		l.Bytes(keyMethod, method)
 		l.String(keyScheme, r.Scheme)
 		l.Bytes(keyHost, s.asked.host)
 		l.Bytes(keyPath, s.asked.path)
 		if s.asked.query != nil {
-			l.Bytes(keyQuery, s.asked.query)
+			l.Bytes(keyQuery, s.site.visible(x, s.asked.query))
 		}
 		l.String(keyProtocol, r.Protocol.String())
 	}
@@ -101,6 +106,9 @@ func (s *state) log(x *message.Exchange) {
 	}
 	if o.Policy != "" {
 		l.String(keyPolicy, o.Policy)
+	}
+	if o.Cache != "" {
+		l.String(keyCache, o.Cache)
 	}
 	if o.Backend != "" {
 		l.String(keyBackend, o.Backend)

@@ -53,9 +53,12 @@ type state struct {
 	failure message.Failure // what refuse returns
 }
 
-// asked is what the log tells of a request: as the client sent it and the route was chosen by,
+// asked is what the log tells of a request and stored answers are found by: as the client sent it and the route was chosen by,
 // whatever policies make of it. The slices belong to the exchange.
-type asked struct{ host, path, query, agent []byte }
+type asked struct {
+	host, port, path, query, agent []byte
+	unsafe                         bool // it may change something (RFC 9110 section 9.2.1)
+}
 
 // Serve implements message.Handler.
 func (h *HTTP) Serve(x *message.Exchange) {
@@ -142,7 +145,9 @@ func (s *state) note(x *message.Exchange) {
 		s.site.Log.due.Inc(s.shard)
 	}
 	r := &x.Request
-	s.asked = asked{host: r.Host, path: r.Path, query: r.Query, agent: r.Header.Get(message.UserAgent)}
+	s.asked = asked{
+		host: r.Host, port: r.Port, path: r.Path, query: r.Query, agent: r.Header.Get(message.UserAgent), unsafe: !r.Method.Safe() && r.Method.Known != message.CONNECT,
+	}
 	if len(r.Path) == 0 {
 		s.asked.path = r.RawPath // it was refused: what the client sent is all there is
 	}
@@ -164,18 +169,9 @@ func (s *state) answer(x *message.Exchange, ran, from int) {
 	if from == 0 {
 		s.tellVersion(x)
 	}
-	if s.site.Caches != nil && unsafe(x.Request.Method.Known) && x.Response.Status < 400 {
-		s.site.Caches.Invalidate(x, s.asked.host, s.asked.path, s.asked.query)
+	if a := &s.asked; a.unsafe && s.site.Caches != nil && x.Response.Status < 400 {
+		s.site.Caches.Invalidate(x, a.host, a.port, a.path, a.query)
 	}
-}
-
-// unsafe reports whether a request of the method may have changed something (RFC 9110 section 9.2.1).
-func unsafe(m message.MethodID) bool {
-	switch m {
-	case message.GET, message.HEAD, message.OPTIONS, message.TRACE:
-		return false
-	}
-	return true
 }
 
 // drop gives back what a response borrows that will not be sent. An error of it is that of a

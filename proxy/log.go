@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/sluice-gateway/sluice/expr"
+	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
 )
 
@@ -34,3 +36,46 @@ func (l *Log) Reopen() error { return l.writer.Reopen() }
 
 // Close is metric.LogWriter.Close.
 func (l *Log) Close(bound time.Duration) error { return l.writer.Close(bound) }
+
+// hidden takes the place of a credential in the log.
+const hidden = "***"
+
+// visible returns a query as the log may show it: without the values of parameters that hold credentials, whatever became of the request.
+func (s *Site) visible(x *message.Exchange, query []byte) []byte {
+	if !s.secret(query) {
+		return query
+	}
+	b := x.Scratch()
+	for rest, more := query, true; more; {
+		var p expr.Parameter
+		p, rest, more = expr.CutParameter(rest)
+		if p.Value != nil && s.isSecret(p.Name) {
+			b = append(append(append(b, p.Name...), '='), hidden...)
+		} else {
+			b = append(b, p.Raw...)
+		}
+		if more {
+			b = append(b, '&')
+		}
+	}
+	return x.KeepScratch(b)
+}
+
+// secret reports whether a query has a parameter that holds a credential.
+func (s *Site) secret(query []byte) bool {
+	for _, name := range s.Secrets {
+		if _, ok := expr.FindParameter(query, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Site) isSecret(encoded []byte) bool {
+	for _, name := range s.Secrets {
+		if expr.EqualDecoded(encoded, name) {
+			return true
+		}
+	}
+	return false
+}

@@ -28,6 +28,7 @@ type Site struct {
 	Preflights     bool               // there are routes that answer preflight requests
 	Branches       *Branches          // what runs beside exchanges
 	Caches         policy.Invalidator // nil where nothing is cached
+	Secrets        []string           // query parameters that hold credentials: the log does not show their values
 
 	tasks    atomic.Int64
 	none     *Route   // stands for requests that no route was found for
