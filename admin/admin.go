@@ -27,6 +27,10 @@ type Source struct {
 	// Override sets what change makes of what is set of an endpoint against the configuration, where nil is nothing. It returns ErrUnknown if there
 	// is no such endpoint.
 	Override func(backend, address string, change func(upstream.Override) *upstream.Override) error
+
+	// Cache tells how full the caches are. Purge drops stored answers and returns how many there were; an error says what is wrong with the URL.
+	Cache func() CacheState
+	Purge func(Purge) (int, error)
 }
 
 // Degradation is a policy that cannot do its work for a while: its routes refuse what needs it.
@@ -46,6 +50,8 @@ type Degradation struct {
 //	GET   /backends/NAME                     one of them
 //	PATCH /backends/NAME/endpoints/ADDRESS   sets {"state": "ready" | "drain" | "maint", "weight": N}
 //	GET   /routes                            what the configuration says
+//	GET   /cache                             how full the caches are, and what they were asked
+//	POST  /cache/purge                       drops answers: {"key": URL}, {"prefix": URL} or {"tag": NAME}
 func NewHandler(s Source) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -60,6 +66,8 @@ func NewHandler(s Source) http.Handler {
 	mux.HandleFunc("GET /backends/{name}", s.backend)
 	mux.HandleFunc("PATCH /backends/{name}/endpoints/{address}", s.patch)
 	mux.HandleFunc("GET /routes", s.routes)
+	mux.HandleFunc("GET /cache", s.cache)
+	mux.HandleFunc("POST /cache/purge", s.purge)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/sluice-gateway/sluice/balance"
 	"github.com/sluice-gateway/sluice/bench/peer"
@@ -20,6 +21,14 @@ const (
 	rowHandshake = "handshake"
 	rowTLS       = "tls"
 
+	rowAPIKey      = "api-key"
+	rowJWT         = "jwt"
+	rowRateKeys    = "rate-keys"
+	rowTransform   = "transform"
+	rowCompose     = "compose"
+	rowComposeHalf = "compose-half"
+	rowCache       = "cache"
+
 	rowTCPBulk     = "tcp-bulk"
 	rowTCPExchange = "tcp-rr"
 	rowTCPConnect  = "tcp-connections"
@@ -27,9 +36,14 @@ const (
 	rowPick        = "pick"
 )
 
-// rowNames lists the rows in the order in which they are measured. The order binds: half needs the rate that small finds.
+// rowNames lists the rows in the order in which they are measured. The order binds: half needs the rate that small finds, and compose-half that of compose.
 func rowNames() []string {
-	return append([]string{rowSmall, rowKilobyte, rowHalf, rowRoutes, rowReload, rowIdle, rowHandshake, rowTLS}, append(relayRows(), rowPick)...)
+	return slices.Concat([]string{rowSmall, rowKilobyte, rowHalf, rowRoutes, rowReload, rowIdle, rowHandshake, rowTLS}, gatewayRows(), relayRows(), []string{rowPick})
+}
+
+// gatewayRows lists the rows that measure the API gateway beside the bare proxy.
+func gatewayRows() []string {
+	return []string{rowAPIKey, rowJWT, rowRateKeys, rowTransform, rowCompose, rowComposeHalf, rowCache}
 }
 
 // relayRows lists the rows that measure the layer 4 listeners.
@@ -60,6 +74,20 @@ func rowTitle(name string) string {
 		return "full TLS 1.3 handshakes, one request each"
 	case rowTLS:
 		return "128-byte answers over kept-alive TLS 1.3"
+	case rowAPIKey:
+		return "API key, rate limit, and both with metrics, beside the bare proxy"
+	case rowJWT:
+		return "JWT, known and not known, beside the bare proxy"
+	case rowRateKeys:
+		return "a rate limit for many clients (-keys), and what they take of memory, beside the bare proxy"
+	case rowTransform:
+		return "header and body of 1 KiB of JSON changed in both directions, beside the bare proxy"
+	case rowCompose:
+		return "one answer made of three of 1 KiB, beside one that is passed on"
+	case rowComposeHalf:
+		return "latency of compositions at half of their top rate, beside their slowest step alone"
+	case rowCache:
+		return "1 KiB answers from the cache, beside those of NGINX and the bare proxy"
 	case rowTCPBulk:
 		return "large transfers through a TCP listener, endpoint to client and client to endpoint"
 	case rowTCPExchange:
@@ -94,6 +122,11 @@ const (
 	metricMax     = "max_ms"
 	metricMemory  = "kib_per_connection"
 
+	metricOver     = "over_bare"     // of a side: its CPU per request by that of the bare proxy
+	metricKeyBytes = "bytes_per_key" // resident memory for each client of a limit
+	metricAddedP50 = "added_p50_us"  // by a composition to its slowest step
+	metricAddedP99 = "added_p99_us"
+
 	metricDownCPU     = "down_cpu_ms_per_gb" // endpoint to client; a GB is 10⁹ bytes
 	metricDownRate    = "down_gb_per_second"
 	metricUpCPU       = "up_cpu_ms_per_gb" // client to endpoint
@@ -107,6 +140,9 @@ const (
 	metricLost        = "lost" // share of the datagrams without an answer, 0…1, of both regimes the worse
 	metricAllocations = "most_allocations"
 )
+
+// metricOf is the metric of one of several sides of a row.
+func metricOf(side, metric string) string { return side + "_" + metric }
 
 // metricPick is the time of a pick by an algorithm, in nanoseconds.
 func metricPick(algorithm string) string { return algorithm + "_ns" }
@@ -145,6 +181,7 @@ func tableLines(o options) []report.Line {
 		report.Line{Row: rowHandshake, Metric: metricRate, Title: "full TLS 1.3 handshakes/s", Decimals: 0},
 		report.Line{Row: rowTLS, Metric: metricCPU, Title: "128 B over TLS 1.3, kept alive: CPU per request", Unit: "µs", Decimals: 1},
 	)
+	lines = append(lines, gatewayLines(o)...)
 	lines = append(lines, relayLines()...)
 	return append(lines, pickLines()...)
 }

@@ -23,6 +23,9 @@ const originCommand = "origin"
 // rawCommand is the sub-command that runs the endpoints of the layer 4 rows.
 const rawCommand = "raw"
 
+// sitesCommand is the sub-command that runs the services of the rows whose proxies look into bodies: sitesCommand FILE
+const sitesCommand = "sites"
+
 func main() {
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -42,6 +45,8 @@ func run(args []string) error {
 			return runOrigin(ctx, args[1:])
 		case rawCommand:
 			return runRaw(ctx, args[1:])
+		case sitesCommand:
+			return runSites(ctx, args[1:])
 		case peer.ReverseProxyCommand:
 			return runReverseProxy(ctx, args[1:])
 		}

@@ -3,14 +3,15 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/sluice-gateway/sluice/internal/leak"
 )
 
-// TestMain lets the test program be what the benchmark's program is to itself: the one that runs its endpoints.
+// TestMain lets the test program be what the benchmark's program is to itself: the one that runs its endpoints and backends.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == rawCommand {
+	if len(os.Args) > 1 && slices.Contains([]string{rawCommand, originCommand, sitesCommand}, os.Args[1]) {
 		if err := run(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,7 @@ type options struct {
 	connections int // of the loaded rows
 	idle        int
 	routes      int
+	keys        int    // of the rate-keys row
 	sluice      string // a program built before, instead of this tree
 	processors  []int  // of the proxy, of the load, of the backends
 	install     bool
@@ -46,7 +48,7 @@ usage: go run ./bench [flags]
 // parseOptions reads the command line. What flag prints (help, errors) goes to out.
 func parseOptions(args []string, out io.Writer) (options, error) {
 	var o options
-	var only, peers, cpus string
+	var only, rows, peers, cpus string
 	var quick bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(out)
@@ -58,10 +60,12 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	f.Float64Var(&o.seconds, "seconds", 3, "length of one measurement")
 	f.DurationVar(&o.warmup, "warmup", 700*time.Millisecond, "load before each measurement that does not count")
 	f.StringVar(&only, "only", "", "rows to measure, separated by commas (all; see -list)")
+	f.StringVar(&rows, "rows", "", "regular expression: measure the rows whose names it matches, besides those of -only")
 	f.StringVar(&peers, "peers", "nginx,haproxy,reverseproxy,sluice", "proxies to measure, in the order of a round; also nginx-forward and nginx-log")
 	f.IntVar(&o.connections, "connections", 64, "keep-alive connections of the load")
 	f.IntVar(&o.idle, "idle", 10000, "connections of the idle row")
 	f.IntVar(&o.routes, "routes", 10000, "routes of the routes and reload rows")
+	f.IntVar(&o.keys, "keys", 1000000, "clients of the rate-keys row")
 	f.StringVar(&o.sluice, "sluice", "", "measure this program instead of building ./cmd/sluice")
 	f.StringVar(&cpus, "cpus", "", "processors as P,L or P,L,B: of the proxy, of the load, of the backends (the first that are allowed, B only if there are three)")
 	f.BoolVar(&o.install, "install", true, "install missing peers with apt-get (Debian, root)")
@@ -70,7 +74,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.profile, "profile", "", "after each loaded row, write a CPU profile of Sluice into this directory")
 	f.BoolVar(&o.keep, "keep", false, "keep the directory with configurations and logs, and print its name")
 	f.BoolVar(&o.list, "list", false, "list the rows and end")
-	f.BoolVar(&quick, "quick", false, "a first impression: 1 round of 1 second, 2,000 idle connections")
+	f.BoolVar(&quick, "quick", false, "a first impression: 1 round of 1 second, 2,000 idle connections, 200,000 keys")
 	f.DurationVar(&o.limit, "limit", 45*time.Minute, "end the whole run after this time, with what there is")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -81,7 +85,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	if quick {
 		o.applyQuick(f)
 	}
-	return o, errors.Join(o.parseLists(only, peers, cpus), o.check())
+	return o, errors.Join(o.parseRows(only, rows), o.parseLists(peers, cpus), o.check())
 }
 
 // applyQuick shortens what the command line has not set itself.
@@ -100,9 +104,13 @@ func (o *options) applyQuick(f *flag.FlagSet) {
 	if !set["idle"] {
 		o.idle = 2000
 	}
+	if !set["keys"] {
+		o.keys = 200000
+	}
 }
 
-func (o *options) parseLists(only, peers, cpus string) error {
+// parseRows reads which rows to measure: those of a list, and those that an expression matches.
+func (o *options) parseRows(only, expression string) error {
 	names := rowNames()
 	for _, name := range split(only) {
 		if !slices.Contains(names, name) {
@@ -110,6 +118,26 @@ func (o *options) parseLists(only, peers, cpus string) error {
 		}
 		o.only = append(o.only, name)
 	}
+	if expression == "" {
+		return nil
+	}
+	matcher, err := regexp.Compile(expression)
+	if err != nil {
+		return fmt.Errorf("-rows: %w", err)
+	}
+	before := len(o.only)
+	for _, name := range names {
+		if matcher.MatchString(name) {
+			o.only = append(o.only, name)
+		}
+	}
+	if len(o.only) == before {
+		return fmt.Errorf("-rows %q matches none of %s", expression, strings.Join(names, ", "))
+	}
+	return nil
+}
+
+func (o *options) parseLists(peers, cpus string) error {
 	for _, name := range split(peers) {
 		kind, err := peer.ParseKind(name)
 		if err != nil {
@@ -153,6 +181,7 @@ func (o *options) check() error {
 	within("connections", float64(o.connections), 1, 10000)
 	within("idle", float64(o.idle), 100, 1000000)
 	within("routes", float64(o.routes), 10, 99999)
+	within("keys", float64(o.keys), 1000, 1000000)
 	within("limit in minutes", o.limit.Minutes(), 0.1, 600)
 	if len(o.peers) == 0 {
 		errs = append(errs, errors.New("-peers names no proxy"))

@@ -35,12 +35,25 @@ func (s *suite) rows() []row {
 		{name: rowIdle, measure: s.idleMemory},
 		{name: rowHandshake, measure: s.handshakes},
 		{name: rowTLS, measure: s.keptAliveTLS},
+		s.gatewayRow(rowAPIKey, s.apiKeys, nil),
+		s.gatewayRow(rowJWT, s.tokenSides, nil),
+		s.gatewayRow(rowRateKeys, s.limitKeys, nil),
+		s.gatewayRow(rowTransform, s.transforms, nil),
+		s.gatewayRow(rowCompose, s.composes, nil),
+		s.gatewayRow(rowComposeHalf, s.composesHalf, added),
+		{name: rowCache, measure: s.beside(s.cacheHits, nil), profile: s.profileOfSides(rowCache, s.cacheHits),
+			can: func(k peer.Kind) bool { return k == peer.Sluice || k == peer.NGINX }},
 		{name: rowTCPBulk, measure: s.tcpBulk, can: tcp, profile: s.profileOfRelay(s.bulk(false), s.bulk(true))},
 		{name: rowTCPExchange, measure: s.tcpExchanges(false), can: tcp, profile: s.profileOfRelay(s.exchanges(false))},
 		{name: rowTCPConnect, measure: s.tcpExchanges(true), can: tcp, profile: s.profileOfRelay(s.exchanges(true))},
 		{name: rowUDP, measure: s.udp, can: udp, profile: s.profileOfRelay(s.busyClients(), s.shortSessions())},
 		{name: rowPick, measure: s.pick, can: func(k peer.Kind) bool { return k == peer.Sluice }},
 	}
+}
+
+// gatewayRow is a row of the API gateway that only Sluice takes part in.
+func (s *suite) gatewayRow(name string, sides scene, derive func(values)) row {
+	return row{name: name, measure: s.beside(sides, derive), profile: s.profileOfSides(name, sides), can: func(k peer.Kind) bool { return k == peer.Sluice }}
 }
 
 // measurementLimit bounds a single measurement, whatever hangs.

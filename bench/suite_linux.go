@@ -32,8 +32,12 @@ type suite struct {
 	origins        map[int]*backends // by size of their answers
 	endpoints      *endpoints        // of the layer 4 rows
 	picks          string            // the test program of package balance
-	started        int               // proxies started so far; numbers their directories
-	topRate        float64           // of NGINX, when row small was not measured
+	sites          *sites            // of the rows that look into bodies
+	tokens         []string          // of the jwt row, and the file with the key set of their issuer
+	keySet         string
+	composeRate    float64 // of compositions, when row compose was not measured
+	started        int     // proxies started so far; numbers their directories
+	topRate        float64 // of NGINX, when row small was not measured
 	report         *report.Report
 	leftOutSubject bool
 }
@@ -80,13 +84,19 @@ func (s *suite) prepare(ctx context.Context) (err error) {
 	for _, kind := range s.peers {
 		s.report.Peers = append(s.report.Peers, string(kind))
 	}
+	if s.wants(rowJWT) && slices.Contains(s.peers, peer.Sluice) {
+		progress("signing %d tokens", freshTokens)
+		if err := s.signTokens(freshTokens); err != nil { // before this process has only one processor
+			return err
+		}
+	}
 	if err := s.chooseProcessors(); err != nil {
 		return err
 	}
 	s.limitIdle()
 	s.report.Environment = environment(ctx, s.programs)
 	s.report.Options = map[string]string{"rounds": strconv.Itoa(s.options.rounds), "seconds": fmt.Sprint(s.seconds),
-		"connections": strconv.Itoa(s.connections), "idle": strconv.Itoa(s.idle), "routes": strconv.Itoa(s.routes)}
+		"connections": strconv.Itoa(s.connections), "idle": strconv.Itoa(s.idle), "routes": strconv.Itoa(s.routes), "keys": strconv.Itoa(s.keys)}
 	return nil
 }
 

@@ -56,11 +56,10 @@ func (f *Flight) land(e *Entry, status int) {
 	}
 }
 
-// Fill gives those who wait the response of x, the exchange of the fetch, and reads its body to the end or until nobody wants it any more; the body is
-// then closed. What may be kept is stored when it is complete. now is the moment at which the head of the response had come.
+// Fill gives those who wait the response of x, the exchange of the fetch, and reads its body to the end or until nobody wants it any more; the caller
+// closes it. What may be kept is stored when it is complete. now is the moment at which the head of the response had come.
 func (f *Flight) Fill(x *message.Exchange, now int64) {
 	p := &x.Response
-	defer p.Body.Close()
 	switch {
 	case f.stale != nil && f.asks && p.Status == 304:
 		f.freshen(&p.Header, now)

@@ -85,11 +85,10 @@ func (a answer) put(x *message.Exchange) {
 
 // pieces is a body in pieces of a few bytes. Each piece is overwritten when the next one is asked for, as those of a codec are.
 type pieces struct {
-	rest   []byte
-	err    error
-	last   []byte
-	size   int
-	closed bool
+	rest []byte
+	err  error
+	last []byte
+	size int
 }
 
 func (p *pieces) Next() ([]byte, error) {
@@ -112,7 +111,7 @@ func (p *pieces) Next() ([]byte, error) {
 	return p.last, nil
 }
 
-func (p *pieces) Close() error { p.closed = true; return nil }
+func (p *pieces) Close() error { return nil }
 
 // readBody reads a body to its end and closes it.
 func readBody(t testing.TB, b message.Body) string {

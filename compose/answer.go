@@ -32,7 +32,7 @@ func (r *run) finish() *message.Failure {
 	ok = r.admit(counted(cap(out)))
 	r.mu.Unlock()
 	if !ok {
-		return r.failure(message.TransformFailed, 0, errCrowded)
+		return r.failure(message.ConcurrencyExceeded, 0, errCrowded)
 	}
 	x.Times.FirstByte = message.Now()
 	to := &x.Response

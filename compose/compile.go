@@ -30,7 +30,7 @@ func Compile(c *config.Compose, env expr.Env, r *config.Reporter) *Plan {
 	if k.failed {
 		return nil
 	}
-	p.varying = varyingFields(p.steps)
+	p.varying, p.hidden = varyingFields(p.steps)
 	p.runs.New = func() any { return newRun(p) }
 	return p
 }
@@ -253,9 +253,20 @@ func (k *compiler) fields(to *step, s *config.Step, env expr.Env) {
 		}
 		k.use(t, &h.Value)
 		n := message.NameOf(h.Name)
-		to.headers = append(to.headers, field{n, t})
+		to.headers = append(to.headers, field{n, t, copies(h)})
 		to.typed = to.typed || n.ID() == message.ContentType
 	}
+}
+
+// copies reports whether a field is the field of the same name of the client's request.
+func copies(h *config.Pair) bool {
+	at := strings.TrimPrefix(unwrapped(h.Value), "request.headers")
+	for _, form := range []string{".%s", `["%s"]`, "['%s']"} {
+		if strings.EqualFold(at, fmt.Sprintf(form, h.Name)) {
+			return true
+		}
+	}
+	return false
 }
 
 // document compiles a tree, whose texts have places of their own.

@@ -64,8 +64,11 @@ var clientLeft = message.Failure{Reason: message.ClientClosed, Side: message.Sid
 // failure says why there is no answer: a problem that lists all steps (RFC 9457 section 3.2).
 func (r *run) failure(why message.Reason, status int, err error) *message.Failure {
 	return &message.Failure{Reason: why, Side: message.SideUpstream, Stage: message.StageReceive, Status: status, Err: err,
-		Members: r.x.KeepScratch(r.appendParts(r.x.Scratch()))}
+		Members: r.x.KeepScratch(r.appendParts(r.x.Scratch())), Fields: notStored}
 }
+
+// notStored keeps caches on the way from keeping a failure: the next one may have the part. Read-only.
+var notStored = []message.FieldValue{{Name: cacheControl, Value: []byte("no-store")}}
 
 // stepFailure is the failure of a composition without a part that it needs.
 func (r *run) stepFailure() *message.Failure {

@@ -32,6 +32,7 @@ type Plan struct {
 	fixed   int            // status of the answer where it is no expression
 	body    *expr.Document // the answer
 	varying []message.Name // fields of the client that reach a step, see vary.go
+	hidden  []message.Name // fields of steps that the client's request does not have
 	metrics planMetrics
 
 	runs sync.Pool    // of *run for this plan
@@ -78,8 +79,9 @@ type parameter struct {
 
 // field is a header field of a call.
 type field struct {
-	name  message.Name
-	value *expr.Template
+	name   message.Name
+	value  *expr.Template
+	copied bool // the value is that of the same field of the client's request
 }
 
 // Connect gives the steps their backends and the plan its counters. backend knows the backends of the configuration that the plan was compiled

@@ -284,8 +284,19 @@ func (c *Config) linkAPIs(r *Reporter) {
 	for _, a := range c.Versions {
 		if !used[a.Name] {
 			r.Warn(a.Pos, "no route belongs to the API %q", a.Name)
+			continue
+		}
+		for _, v := range a.Versions {
+			if !slices.ContainsFunc(c.Routes, func(t *Route) bool { return t.offers(a.Name, v.Name) }) {
+				r.Warn(v.Pos, "no route has the version %q of the API %q", v.Name, a.Name)
+			}
 		}
 	}
+}
+
+// offers reports whether the route is one for a version of an API: without a list it is one for all.
+func (t *Route) offers(api, version string) bool {
+	return t.API == api && (len(t.Versions) == 0 || slices.Contains(t.Versions, version))
 }
 
 func (*API) nodeSchema(b *schemaBuilder) object {

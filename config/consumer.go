@@ -95,14 +95,12 @@ func (c *Config) linkConsumers(r *Reporter) {
 	}
 	names := make(map[string]*Consumer, len(c.Consumers))
 	keys := make(map[KeyHash]*Consumer)
-	used := make(map[string]bool, len(plans))
 	for _, consumer := range c.Consumers {
 		if first := names[consumer.Name]; first != nil && consumer.Name != "" {
 			r.Add(r.At(&consumer.Name), "two consumers have the name %q, the first on line %d", consumer.Name, first.Pos.Line)
 		}
 		names[consumer.Name] = consumer
 		if consumer.Plan != "" {
-			used[consumer.Plan] = true
 			if plans[consumer.Plan] == nil {
 				r.AddSuggest(r.At(&consumer.Plan), DidYouMean(consumer.Plan, sortedKeys(plans)), "unknown plan %s", quote(consumer.Plan))
 			}
@@ -113,11 +111,6 @@ func (c *Config) linkConsumers(r *Reporter) {
 				r.Add(r.At(k), "the consumers %q and %q have the same key", first.Name, consumer.Name)
 			}
 			keys[*k] = consumer
-		}
-	}
-	for _, p := range c.Plans {
-		if !used[p.Name] {
-			r.Warn(p.Pos, "no consumer has the plan %q", p.Name)
 		}
 	}
 }

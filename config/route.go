@@ -107,8 +107,11 @@ func (w *Rewrite) Check(r *Reporter) {
 	if w.Path != "" && w.Path[0] != '/' && !strings.HasPrefix(w.Path, "${") {
 		r.AddSuggest(r.At(&w.Path), meantText("/"+w.Path), "path: it does not begin with /")
 	}
-	if text := templateText(w.Path); strings.ContainsAny(text, "?#") {
+	switch text := templateText(w.Path); {
+	case strings.ContainsAny(text, "?#"):
 		r.AddSuggest(r.At(&w.Path), "change the query by the policy request", "path: a query or a fragment does not belong to it")
+	case strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c >= 0x7F || c == '\\' }):
+		r.AddSuggest(r.At(&w.Path), "write it percent-encoded", "path: it holds a character that no path may hold")
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // The bank's data is worked out from account numbers, so that all endpoints of a service agree and nothing has to be kept.
 const (
 	firstAccount = 1001
-	lastAccount  = 1100
+	lastAccount  = 9999
 )
 
 // maxTransfer bounds the body of a transfer in bytes.
@@ -66,6 +66,13 @@ type accepted struct {
 	To       string `json:"to"`
 	Amount   string `json:"amount"`
 	Currency string `json:"currency"`
+	Internal ledger `json:"internal"`
+}
+
+// ledger is what the bank tells itself of a transfer and no customer should see: the gateway removes it.
+type ledger struct {
+	Entry string `json:"entry"`
+	Node  string `json:"node"`
 }
 
 type rates struct {
@@ -138,11 +145,12 @@ func listTransactions(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, map[string]any{"account": id, "items": items})
 }
 
-// transfer is the body of POST /transfers. Numbers may stand in quotes or not.
+// transfer is the body of POST /transfers, with the account that the gateway has put into it: the caller's.
 type transfer struct {
-	From   json.Number `json:"from"`
-	To     json.Number `json:"to"`
-	Amount json.Number `json:"amount"`
+	From     string `json:"from"`
+	To       string `json:"to"`
+	Amount   string `json:"amount"`
+	Currency string `json:"currency"`
 }
 
 func makeTransfer(w http.ResponseWriter, r *http.Request) {
@@ -158,23 +166,27 @@ func makeTransfer(w http.ResponseWriter, r *http.Request) {
 	}
 	var t transfer
 	if json.Unmarshal(body, &t) != nil {
-		refuse(w, http.StatusBadRequest, `the body is not a transfer; write {"from": 1001, "to": 1002, "amount": 25}`)
+		refuse(w, http.StatusBadRequest, `the body is not a transfer; write {"to": "1002", "amount": "25.00", "currency": "EUR"}`)
 		return
 	}
-	amount, err := t.Amount.Float64()
+	amount, err := strconv.ParseFloat(t.Amount, 64)
 	switch {
-	case !isAccount(t.From.String()), !isAccount(t.To.String()), t.From == t.To:
-		refuse(w, http.StatusUnprocessableEntity, "from and to: want two accounts from 1001 to 1100")
+	case !isAccount(t.From), !isAccount(t.To), t.From == t.To:
+		refuse(w, http.StatusUnprocessableEntity, fmt.Sprintf("from and to: want two accounts from %d to %d", firstAccount, lastAccount))
 		return
 	case err != nil, !(amount >= 0.01 && amount <= 10_000):
 		refuse(w, http.StatusUnprocessableEntity, "amount: want 0.01 to 10000")
 		return
+	case t.Currency != "EUR":
+		refuse(w, http.StatusUnprocessableEntity, "currency: accounts are in EUR")
+		return
 	}
-	id := fmt.Sprintf("t-%08x", uint32(seedOf(string(body)+time.Now().String())))
+	number := uint32(seedOf(string(body) + time.Now().String()))
+	id := fmt.Sprintf("t-%08x", number)
 	w.Header().Set("Location", "/transfers/"+id)
 	answer(w, http.StatusCreated, accepted{
-		ID: id, Status: "accepted", From: t.From.String(), To: t.To.String(),
-		Amount: money(int64(math.Round(amount * 100))), Currency: "EUR",
+		ID: id, Status: "accepted", From: t.From, To: t.To, Amount: money(int64(math.Round(amount * 100))), Currency: t.Currency,
+		Internal: ledger{Entry: fmt.Sprintf("%d-%d", number>>16, number&0xffff), Node: w.Header().Get("X-Served-By")},
 	})
 }
 

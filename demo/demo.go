@@ -21,19 +21,16 @@ type Options struct {
 	Rate int
 	// Interval between two updates; 0 means a second.
 	Interval time.Duration
-	// Public and Admin are where the proxy and its admin listener should be; "" means 127.0.0.1:8080 and 127.0.0.1:9900. If a port is taken,
-	// the system chooses another one.
+	// Public and Admin are where the gateway and its admin listener should be; "" means what bank.yaml says. If a port is taken, the system chooses
+	// another one, as it does for the endpoints.
 	Public, Admin string
 
-	plans []plan // the bank; nil means the one of bankPlan
+	plans    []plan // the bank; nil means the one of bankPlan
+	anywhere bool   // the system chooses the ports of all endpoints, as if those of bank.yaml were taken
 }
 
-const (
-	defaultPublic = "127.0.0.1:8080"
-	defaultAdmin  = "127.0.0.1:9900"
-	// lookEvery is how often the state of the endpoints is looked at, so that nothing between two updates is missed.
-	lookEvery = 100 * time.Millisecond
-)
+// lookEvery is how often the state of the endpoints is looked at, so that nothing between two updates is missed.
+const lookEvery = 100 * time.Millisecond
 
 // Run shows the demonstration until ctx ends, then a summary. When it returns, everything that it started has ended. It returns an error
 // if the demonstration cannot be started or shown; that ctx ends is none.
@@ -48,29 +45,37 @@ func Run(ctx context.Context, o Options) error {
 		o.plans = bankPlan()
 	}
 	j := &journal{began: time.Now()}
-	b, err := openBank(o.plans)
+	i, err := newIssuer()
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	f, err := openFolder(i)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	defer f.remove()
+	file, err := f.wanted()
+	if err != nil {
+		return err
+	}
+	b, err := openBank(o.plans, file.starts(o.anywhere))
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	defer b.close()
 	g := gateway.New(gateway.Options{Version: "demo", Report: func(line string) { j.add("sluice: %s", line) }})
 	defer g.Close()
-	file, err := serve(g, b, o)
+	at, err := f.serve(g, b, file, o)
 	if err != nil {
 		return err
-	}
-	if file != "" {
-		defer func() { _ = os.Remove(file) }() // it lies among other temporary files, which are cleared anyway
 	}
 	if g.WaitReady(ctx) != nil {
 		return nil // ended before it began
 	}
-	public, admin := g.Addr(listenerName).String(), g.AdminAddr().String()
-	j.addMoved(orElse(o.Public, defaultPublic), "the proxy", public)
-	j.addMoved(orElse(o.Admin, defaultAdmin), "the admin listener", admin)
-	l := newLoad(public, o.Rate, j.addFailure)
+	file.each(at, func(what, old, now string) { j.addMoved(old, what, now) })
+	l := newLoad(at.public, o.Rate, i, j)
 	s := &show{
-		observer: newObserver(g, b, l, j, tries(public, admin, file)),
+		observer: newObserver(g, b, l, j, file.provenance(at), tries(at.public, at.admin, f.path)),
 		screen:   newScreen(o.Out, os.Getenv), interval: o.Interval,
 	}
 	err = s.run(ctx)
@@ -84,39 +89,49 @@ func Run(ctx context.Context, o Options) error {
 // listenerName is the listener that the configuration has for clients.
 const listenerName = "public"
 
-// serve makes the gateway serve the bank, and writes the configuration to a file for those who want to read it. It returns the file's name, "" if
-// it could not be written, which is no reason to show nothing.
-func serve(g *gateway.Gateway, b *bank, o Options) (file string, err error) {
-	const name = "demo.yaml" // in messages; it is no file
-	text := configuration(b, available(orElse(o.Public, defaultPublic)), available(orElse(o.Admin, defaultAdmin)))
-	c, err := gateway.Parse(name, []byte(text))
+// wanted returns the addresses of bank.yaml, which is checked on the way.
+func (f *folder) wanted() (*places, error) {
+	_, file, err := f.read(bankYAML)
+	return file, err
+}
+
+// starts returns where the endpoints should be opened.
+func (p *places) starts(anywhere bool) map[string][]string {
+	if !anywhere {
+		return p.endpoints
+	}
+	all := make(map[string][]string)
+	for name, addresses := range p.endpoints {
+		for _, a := range addresses {
+			all[name] = append(all[name], elsewhere(a))
+		}
+	}
+	return all
+}
+
+// serve makes the gateway serve bank.yaml, with the addresses that the bank and the gateway have got, writes the text down for those who want to read
+// it, and returns the addresses.
+func (f *folder) serve(g *gateway.Gateway, b *bank, file *places, o Options) (*places, error) {
+	at := &places{public: available(orElse(o.Public, file.public)), admin: available(orElse(o.Admin, file.admin)), endpoints: b.addresses()}
+	c, _, err := f.read(file.rewrite(bankYAML, at))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := g.Apply(c); err != nil {
-		return "", err
+		return nil, err
 	}
-	f, err := os.CreateTemp("", "sluice-demo-*.yaml")
-	if err != nil {
-		return "", nil
+	at.public, at.admin = g.Addr(listenerName).String(), g.AdminAddr().String()
+	if err := f.write("bank.yaml", file.rewrite(bankYAML, at)); err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
 	}
-	_, err = io.WriteString(f, configuration(b, g.Addr(listenerName).String(), g.AdminAddr().String()))
-	if err = errors.Join(err, f.Close()); err != nil {
-		_ = os.Remove(f.Name()) // half a file would mislead
-		return "", nil
-	}
-	return f.Name(), nil
+	return at, nil
 }
 
 // available returns address, or one whose port the system chooses if address is taken.
 func available(address string) string {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return address // Parse says what is wrong with it
-		}
-		return net.JoinHostPort(host, "0")
+		return elsewhere(address)
 	}
 	_ = l.Close()
 	return address

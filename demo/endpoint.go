@@ -26,6 +26,14 @@ func (s span) String() string {
 	return fmt.Sprintf("%d to %d ms", s.least.Milliseconds(), s.most.Milliseconds())
 }
 
+// An endpoint that is flaky resets this many requests in each round of so many. One reset alone could be the end of an idle connection, after which
+// the gateway sends the request again as if nothing had been; the second in a row is a failure, and the request goes elsewhere.
+const flakyRound, flakyResets = 8, 2
+
+// sluggishPace is how long answers of a sluggish endpoint take: more than the 150 ms that /overview gives a part that it can do without, and less
+// than what a client of /rates would call a failure. Read-only.
+var sluggishPace = span{200 * time.Millisecond, 400 * time.Millisecond}
+
 // endpoint is one process of a service, so to speak: a server on its own port. Only mood may be read by others: the server belongs to whoever
 // runs the script, and to the bank before and after.
 type endpoint struct {
@@ -92,11 +100,13 @@ type trouble struct{ word, phrase, story string }
 func (e *endpoint) trouble() trouble {
 	switch mood(e.mood.Load()) {
 	case flaky:
-		return trouble{"flaky", "fails every other request", "fails every other request"}
+		return trouble{"flaky", "resets two of eight requests", "resets two of eight requests"}
 	case failing:
-		return trouble{"errors", "answers 500, or resets", "answers 500 or resets, yet says that it is well"}
+		return trouble{"resets", "resets all requests", "resets all requests, yet says that it is well"}
 	case refusing:
 		return trouble{"stopped", "refuses connections", "stops, and its port refuses connections"}
+	case sluggish:
+		return trouble{"slow", "slow, " + sluggishPace.String(), "is slow: " + sluggishPace.String()}
 	}
 	if e.slow {
 		return trouble{"slow", "slow, " + e.pace.String(), "is slow: " + e.pace.String()}
@@ -113,21 +123,16 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m, turn := mood(e.mood.Load()), e.turn.Add(1)
-	if m == failing || m == flaky && turn%2 == 0 {
-		e.fail(w, turn)
+	if (m == failing || m == flaky && turn%flakyRound < flakyResets) && reset(w) {
 		return
 	}
-	if pause(r.Context(), e.pace.pick()) {
+	pace := e.pace
+	if m == sluggish {
+		pace = sluggishPace
+	}
+	if pause(r.Context(), pace.pick()) {
 		e.api.ServeHTTP(w, r)
 	}
-}
-
-// fail answers 500 for two requests and closes without an answer for the next two.
-func (e *endpoint) fail(w http.ResponseWriter, turn uint32) {
-	if turn/2%2 == 0 && reset(w) {
-		return
-	}
-	refuse(w, http.StatusInternalServerError, "the ledger is out of order")
 }
 
 // reset closes the connection with a TCP reset and reports whether it did.

@@ -9,7 +9,8 @@ import (
 // frame is what is shown at one moment. Nothing in it changes any more.
 type frame struct {
 	elapsed  time.Duration
-	rate     int // requests/s that are sent
+	rate     int    // requests/s that are sent
+	source   string // where the configuration is from
 	tries    []string
 	last     figures // since the frame before
 	total    figures // since the start
@@ -24,6 +25,8 @@ type figures struct {
 	answered  uint64
 	failed    uint64
 	skipped   uint64
+	cached    uint64 // answers that were kept from before
+	partial   uint64 // answers that lack an optional part
 	saved     uint64 // retries that brought an answer
 	p50, p99  time.Duration
 	retries   uint64
@@ -34,6 +37,14 @@ type figures struct {
 
 // perSecond returns requests/s.
 func (f *figures) perSecond() float64 { return perSecond(f.answered+f.failed, f.over) }
+
+// cachedShare returns what part of the answers was kept from before, below 0 if there were none.
+func (f *figures) cachedShare() float64 {
+	if f.answered == 0 {
+		return -1
+	}
+	return float64(f.cached) / float64(f.answered)
+}
 
 func perSecond(n uint64, over time.Duration) float64 {
 	if over <= 0 {

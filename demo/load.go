@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,18 +26,23 @@ const (
 	maxAnswer = 1 << 20
 )
 
-// load sends requests through the proxy at a steady rate, whether the answers keep up or not (an open loop: clients of a bank do not wait
+// load sends requests of the bank's customers through the gateway at a steady rate, whether the answers keep up or not (an open loop: clients of a bank do not wait
 // for each other). start starts it, and stop ends it and waits for its goroutines.
 type load struct {
-	base   string // http://host:port
-	rate   int    // requests/s
-	failed func(what string)
-	client *http.Client
+	base      string // http://host:port
+	rate      int    // requests/s
+	journal   *journal
+	client    *http.Client
+	customers []customer
+	run       int64         // tells the idempotency keys of this run from those of others
+	transfers atomic.Uint64 // sent so far
 
 	latency  *metric.Histogram // of answered requests, from the moment a request was due
 	answered *metric.Counter
 	failures *metric.Counter
-	skipped  atomic.Uint64 // due, but maxInFlight others were waiting
+	cached   *metric.Counter // answers that the gateway had kept
+	partial  *metric.Counter // answers that lack an optional part
+	skipped  atomic.Uint64   // due, but maxInFlight others were waiting
 
 	began   time.Time // when start was called
 	ended   time.Time // when stop was
@@ -47,10 +53,26 @@ type load struct {
 	workers sync.WaitGroup
 }
 
-// newLoad makes a load on the proxy at an address. failed is told of each failure in a few words; any goroutine may call it.
-func newLoad(address string, rate int, failed func(string)) *load {
+// customer is one for whom the load sends requests.
+type customer struct{ account, authorization string }
+
+// firstCustomer is the first account that the load sends requests for. Those before it are left to whoever tries the lines of the README: they have
+// limits of their own.
+const firstCustomer = firstAccount + 2
+
+// minCustomers is how many customers there are at least.
+const minCustomers = 100
+
+// newLoad makes a load on the gateway at an address, whose requests carry tokens of i. The journal is told of failures.
+//
+// bank.yaml allows each customer 10 requests a second, so there are as many customers as requests a second.
+func newLoad(address string, rate int, i *issuer, j *journal) *load {
+	customers := make([]customer, min(max(rate, minCustomers), lastAccount-firstCustomer+1))
+	for n := range customers {
+		customers[n] = customer{strconv.Itoa(firstCustomer + n), i.token(firstCustomer + n)}
+	}
 	return &load{
-		base: "http://" + address, rate: rate, failed: failed,
+		base: "http://" + address, rate: rate, journal: j, customers: customers, run: time.Now().UnixNano(),
 		client: &http.Client{
 			Transport: &http.Transport{
 				MaxIdleConns: maxInFlight, MaxIdleConnsPerHost: maxInFlight, MaxConnsPerHost: maxInFlight, DisableCompression: true,
@@ -61,6 +83,8 @@ func newLoad(address string, rate int, failed func(string)) *load {
 		latency:  metric.NewHistogram(4),
 		answered: metric.NewCounter(4),
 		failures: metric.NewCounter(4),
+		cached:   metric.NewCounter(4),
+		partial:  metric.NewCounter(4),
 		due:      make(chan time.Time, maxInFlight),
 	}
 }
@@ -130,67 +154,91 @@ func (l *load) pace(ctx context.Context) {
 // work sends what is due until there is no more.
 func (l *load) work(ctx context.Context, shard metric.Shard) {
 	for due := range l.due {
-		r := nextRequest()
-		problem := l.send(ctx, r)
+		q := l.next()
+		fields, problem := l.send(ctx, q)
 		switch {
 		case ctx.Err() != nil: // cut, or not begun
 		case problem != "":
 			l.failures.Inc(shard)
-			l.failed(r.method + " " + r.path + ": " + problem)
+			l.journal.addFailure(q.method + " " + q.path + ": " + problem)
 		default:
 			l.answered.Inc(shard)
 			l.latency.Observe(shard, time.Since(due))
+			l.remark(fields, shard)
 		}
+	}
+}
+
+// remark counts what the gateway says of how an answer came about.
+func (l *load) remark(fields http.Header, shard metric.Shard) {
+	if strings.Contains(fields.Get("Cache-Status"), "; hit") {
+		l.cached.Inc(shard)
+	}
+	if without := fields.Get("Sluice-Partial"); without != "" {
+		l.partial.Inc(shard)
+		l.journal.addPartial(without)
 	}
 }
 
 // request is one that the load sends, with the status that it wants.
 type request struct {
 	method, path, body string
+	fields             []string // names and values
 	want               int
 }
 
-// nextRequest returns a request as a client of the bank would send it: many look at accounts, few move money.
-func nextRequest() request {
-	account := func() int { return firstAccount + rand.IntN(lastAccount-firstAccount+1) }
+// maxRatesShare bounds how many of a hundred requests are for rates.
+const maxRatesShare = 28
+
+// ratesShare returns how many of a hundred requests are for rates. All of them are one partner's, whose plan allows 200 a second: what is over
+// 150 is left to whoever tries the key as well.
+func (l *load) ratesShare() int { return min(maxRatesShare, 100*150/max(l.rate, 1)) }
+
+// next returns a request as a client of the bank would send it: many look at accounts, few move money.
+func (l *load) next() request {
+	c := &l.customers[rand.IntN(len(l.customers))]
+	who := []string{"Authorization", c.authorization}
 	switch n := rand.IntN(100); {
-	case n < 38:
-		return request{"GET", fmt.Sprintf("/accounts/%d", account()), "", http.StatusOK}
-	case n < 64:
-		return request{"GET", fmt.Sprintf("/transactions?account=%d&limit=5", account()), "", http.StatusOK}
+	case n < l.ratesShare():
+		return request{"GET", "/rates/" + currencies[rand.IntN(len(currencies))].code, "", []string{"X-API-Key", partnerKey}, http.StatusOK}
+	case n < 58:
+		return request{"GET", "/accounts/" + c.account, "", who, http.StatusOK}
+	case n < 64: // an old app
+		return request{"GET", "/v1/accounts/" + c.account, "", who, http.StatusOK}
 	case n < 92:
-		return request{"GET", "/rates/" + currencies[rand.IntN(len(currencies))].code, "", http.StatusOK}
+		return request{"GET", "/overview", "", who, http.StatusOK}
 	case n < 96:
-		body := fmt.Sprintf(`{"from":"1001","to":"%d","amount":"%d.50"}`, firstAccount+1+rand.IntN(50), 1+rand.IntN(200))
-		return request{"POST", "/transfers", body, http.StatusCreated}
+		body := fmt.Sprintf(`{"to":"%d","amount":"%d.50","currency":"EUR"}`, firstAccount, 1+rand.IntN(200))
+		key := fmt.Sprintf("%x-%d", l.run, l.transfers.Add(1))
+		return request{"POST", "/transfers", body, append(who, "Content-Type", "application/json", "Idempotency-Key", key), http.StatusCreated}
 	case n < 98:
-		return request{"GET", "/status", "", http.StatusOK}
+		return request{"GET", "/status", "", nil, http.StatusOK}
 	default:
-		return request{"GET", "/old/prices.html", "", http.StatusPermanentRedirect}
+		return request{"GET", "/old/prices.html", "", nil, http.StatusPermanentRedirect}
 	}
 }
 
-// send sends one request, reads the answer, and says what is wrong with it; "" is nothing.
-func (l *load) send(ctx context.Context, q request) string {
+// send sends one request, reads the answer, returns its fields and says what is wrong with it; "" is nothing.
+func (l *load) send(ctx context.Context, q request) (fields http.Header, problem string) {
 	r, err := http.NewRequestWithContext(ctx, q.method, l.base+q.path, strings.NewReader(q.body))
 	if err != nil {
-		return err.Error()
+		return nil, err.Error()
 	}
-	if q.body != "" {
-		r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(q.fields); i += 2 {
+		r.Header.Set(q.fields[i], q.fields[i+1])
 	}
 	r.Header.Set("User-Agent", "sluice-demo")
 	answer, err := l.client.Do(r)
 	if err != nil {
-		return err.Error()
+		return nil, err.Error()
 	}
 	_, err = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
 	_ = answer.Body.Close() // read, or broken as err says
 	switch {
 	case err != nil:
-		return err.Error()
+		return nil, err.Error()
 	case answer.StatusCode != q.want:
-		return strings.TrimSpace(fmt.Sprintf("%d %s", answer.StatusCode, answer.Header.Get("Sluice-Reason")))
+		return nil, strings.TrimSpace(fmt.Sprintf("%d %s", answer.StatusCode, answer.Header.Get("Sluice-Reason")))
 	}
-	return ""
+	return answer.Header, ""
 }

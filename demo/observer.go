@@ -3,6 +3,7 @@ package demo
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ type journal struct {
 	mu      sync.Mutex
 	events  []event
 	failure string
+	partial time.Time // when addPartial was called last
 }
 
 func (j *journal) add(format string, args ...any) {
@@ -47,6 +49,20 @@ func (j *journal) addFailure(what string) {
 	j.mu.Unlock()
 }
 
+// partialPause is how long answers must have been whole for the next one that is not to be worth telling.
+const partialPause = 2 * time.Second
+
+// addPartial notes what an answer lacks, once for as long as that goes on.
+func (j *journal) addPartial(without string) {
+	j.mu.Lock()
+	first := time.Since(j.partial) > partialPause
+	j.partial = time.Now()
+	j.mu.Unlock()
+	if first {
+		j.add("sluice: an overview is answered without %s", strings.ReplaceAll(without, ";reason=", ": "))
+	}
+}
+
 // latest returns the latest events and the latest failure.
 func (j *journal) latest() (events []event, failure string) {
 	j.mu.Lock()
@@ -60,6 +76,7 @@ type observer struct {
 	bank    *bank
 	load    *load
 	journal *journal
+	source  string
 	tries   []string
 
 	at      time.Time // of the frame before
@@ -78,8 +95,8 @@ type seen struct {
 	requests uint64 // at the frame before
 }
 
-func newObserver(g *gateway.Gateway, b *bank, l *load, j *journal, tries []string) *observer {
-	o := &observer{gateway: g, bank: b, load: l, journal: j, tries: tries, at: j.began, seen: make(map[seenKey]*seen)}
+func newObserver(g *gateway.Gateway, b *bank, l *load, j *journal, source string, tries []string) *observer {
+	o := &observer{gateway: g, bank: b, load: l, journal: j, source: source, tries: tries, at: j.began, seen: make(map[seenKey]*seen)}
 	for _, s := range b.services {
 		for _, e := range s.endpoints {
 			o.seen[seenKey{s.name, e.address}] = new(seen)
@@ -146,7 +163,7 @@ func orElse(text, other string) string {
 func (o *observer) frame() *frame {
 	o.look()
 	now := time.Now()
-	f := &frame{elapsed: now.Sub(o.journal.began), rate: o.load.rate, tries: o.tries}
+	f := &frame{elapsed: now.Sub(o.journal.began), rate: o.load.rate, source: o.source, tries: o.tries}
 	f.total, f.last = o.figures(now)
 	ejections := make(map[seenKey]uint64)
 	o.gateway.Registry().Each(metric.EndpointEjections, func(values []string, n int64) {
@@ -180,10 +197,12 @@ func (o *observer) frame() *frame {
 func (o *observer) figures(now time.Time) (total, last figures) {
 	total = figures{
 		over: o.load.over(now), answered: o.load.answered.Value(), failed: o.load.failures.Value(), skipped: o.load.skipped.Load(),
+		cached: o.load.cached.Value(), partial: o.load.partial.Value(),
 	}
 	last = figures{
 		over:     now.Sub(o.at),
 		answered: total.answered - o.before.answered, failed: total.failed - o.before.failed, skipped: total.skipped - o.before.skipped,
+		cached: total.cached - o.before.cached, partial: total.partial - o.before.partial,
 	}
 	var all metric.Snapshot
 	o.load.latency.Snapshot(&all)

@@ -9,6 +9,7 @@ import (
 func greeting(f *frame) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Sluice demo: a mobile bank, %s requests/s\n", count(uint64(f.rate)))
+	fmt.Fprintf(&b, "file %s\n", f.source)
 	for i, t := range f.tries {
 		label := "     "
 		if i == 0 {
@@ -23,8 +24,9 @@ func greeting(f *frame) string {
 // plainLine is a frame in one line, for pipes and logs.
 func plainLine(f *frame) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s/s  p50 %s  p99 %s  failed %s  retries saved %s",
-		clock(f.elapsed), count(uint64(f.last.perSecond()+0.5)), duration(f.last.p50), duration(f.last.p99), count(f.total.failed), count(f.total.saved))
+	fmt.Fprintf(&b, "%s  %s/s  p50 %s  p99 %s  failed %s  retries saved %s  cached %s  partial %s",
+		clock(f.elapsed), count(uint64(f.last.perSecond()+0.5)), duration(f.last.p50), duration(f.last.p99), count(f.total.failed), count(f.total.saved),
+		count(f.total.cached), count(f.total.partial))
 	for _, w := range f.backends {
 		fmt.Fprintf(&b, "  %s %d/%d", w.name, w.usable, len(w.endpoints))
 		for _, e := range w.endpoints {
@@ -49,6 +51,8 @@ func summary(f *frame) string {
 	}
 	fmt.Fprintf(&b, "p50, p99       %s, %s\n", duration(t.p50), duration(t.p99))
 	fmt.Fprintf(&b, "retries saved  %s of %s%s\n", count(t.saved), count(t.retries), when(t.denied > 0, ", and "+count(t.denied)+" not made, over the budget"))
+	fmt.Fprintf(&b, "from cache     %s%s\n", count(t.cached), when(t.answered > 0, " ("+percent(t.cachedShare())+")"))
+	fmt.Fprintf(&b, "partial        %s, without an optional part that failed or was too slow\n", count(t.partial))
 	fmt.Fprintf(&b, "ejections      %s\n", count(t.ejections))
 	fmt.Fprintf(&b, "went down      %s\n\n", count(t.downs))
 	fmt.Fprintf(&b, "%-12s  %-15s  %8s  %5s  %8s  %7s  %4s\n", "backend", "endpoint", "requests", "share", "failures", "ejected", "down")

@@ -55,6 +55,7 @@ func layout(f *frame, width, height int) []line {
 	title := fmt.Sprintf("Sluice demo: a mobile bank, %s requests/s", count(uint64(f.rate)))
 	right := clock(f.elapsed) + "  Ctrl-C ends"
 	lines := []line{say(keep, piece{bold, title}, piece{dim, strings.Repeat(" ", max(2, width-len(title)-len(right))) + right}), say(spare)}
+	lines = append(lines, say(hint, piece{dim, "file "}, piece{plain, f.source}))
 	for i, t := range f.tries {
 		label := "     "
 		if i == 0 {
@@ -79,11 +80,11 @@ func layout(f *frame, width, height int) []line {
 
 // figureLines are what the client sees.
 func figureLines(f *frame) []line {
-	head := fmt.Sprintf("%-12s  %10s  %7s  %7s  %8s  %13s", "", "requests", "p50", "p99", "failed", "retries saved")
+	head := fmt.Sprintf("%-11s  %9s  %7s  %7s  %6s  %13s  %6s", "", "requests", "p50", "p99", "failed", "retries saved", "cached")
 	// What could not be sent is no fault of the proxy's, but the other figures say less then.
 	partial := f.total.skipped > 0
 	if partial {
-		head += fmt.Sprintf("  %8s", "not sent")
+		head += fmt.Sprintf("  %6s", "unsent")
 	}
 	return []line{
 		say(keep, piece{bold, head}),
@@ -101,13 +102,14 @@ func figureLine(label string, f *figures, requests string, partial bool) line {
 		saved = good
 	}
 	pieces := []piece{
-		{bold, fmt.Sprintf("%-12s", label)},
-		{plain, fmt.Sprintf("  %10s  %7s  %7s", requests, duration(f.p50), duration(f.p99))},
-		{failed, fmt.Sprintf("  %8s", count(f.failed))},
+		{bold, fmt.Sprintf("%-11s", label)},
+		{plain, fmt.Sprintf("  %9s  %7s  %7s", requests, duration(f.p50), duration(f.p99))},
+		{failed, fmt.Sprintf("  %6s", count(f.failed))},
 		{saved, fmt.Sprintf("  %13s", count(f.saved))},
+		{plain, fmt.Sprintf("  %6s", percent(f.cachedShare()))},
 	}
 	if partial {
-		pieces = append(pieces, piece{bad, fmt.Sprintf("  %8s", count(f.skipped))})
+		pieces = append(pieces, piece{bad, fmt.Sprintf("  %6s", count(f.skipped))})
 	}
 	return say(keep, pieces...)
 }

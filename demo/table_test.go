@@ -36,10 +36,11 @@ func sample() *frame {
 	return &frame{
 		elapsed: 67*time.Second + 300*time.Millisecond,
 		rate:    1200,
-		tries:   tries("127.0.0.1:8080", "127.0.0.1:9900", "/tmp/sluice-demo-1.yaml"),
-		last:    figures{over: time.Second, answered: 1187, failed: 2, saved: 12, p50: 2100 * time.Microsecond, p99: 84 * time.Millisecond},
+		source:  "examples/bank/bank.yaml as it stands",
+		tries:   tries("127.0.0.1:8080", "127.0.0.1:9900", "/tmp/sluice-demo-1"),
+		last:    figures{over: time.Second, answered: 1187, failed: 2, saved: 12, cached: 368, p50: 2100 * time.Microsecond, p99: 84 * time.Millisecond},
 		total: figures{
-			over: 67 * time.Second, answered: 80123, failed: 4, skipped: 7, saved: 1061, retries: 1070, denied: 3, ejections: 5, downs: 6,
+			over: 67 * time.Second, answered: 80123, failed: 4, skipped: 7, cached: 25001, partial: 42, saved: 1061, retries: 1070, denied: 3, ejections: 5, downs: 6,
 			p50: 2300 * time.Microsecond, p99: 91 * time.Millisecond,
 		},
 		backends: []backendRow{

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +25,15 @@ import (
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
+
+// doubts are what `sluice check` may say of an example without refusing it. Read-only.
+var doubts = map[string][]string{
+	// The file is the contract's as it stands: it names neither state nor a store.
+	"bank/bank.yaml": {
+		`the quota of the plan "standard" begins anew with each start of the program`,
+		`the quota of the plan "partner" begins anew with each start of the program`,
+	},
+}
 
 // TestExamplesAreAccepted does with every example what `sluice check` does.
 func TestExamplesAreAccepted(t *testing.T) {
@@ -42,8 +52,12 @@ func TestExamplesAreAccepted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(c.Warnings)+len(warnings) > 0 {
-				t.Errorf("warnings: %v %v", c.Warnings, warnings)
+			var told []string
+			for _, w := range append(c.Warnings, warnings...) {
+				told = append(told, w.Message)
+			}
+			if !slices.Equal(told, doubts[filepath.ToSlash(path)]) {
+				t.Errorf("warnings: %q", told)
 			}
 		})
 		return nil

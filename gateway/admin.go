@@ -8,6 +8,7 @@ import (
 	"github.com/sluice-gateway/sluice/admin"
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/listen"
+	"github.com/sluice-gateway/sluice/policy"
 	"github.com/sluice-gateway/sluice/upstream"
 )
 
@@ -58,6 +59,7 @@ func (g *Gateway) swapAdmin(gen *generation) {
 	source := admin.Source{
 		Metrics: g.registry, Ready: g.Ready, Draining: g.draining.Load, Degraded: g.Degraded,
 		Backends: g.Backends, Routes: g.routes, Override: g.override,
+		Cache: g.cacheState, Purge: g.purge,
 	}
 	g.admin = &adminServer{key: s.Key(), addr: s.Addr(), server: admin.Start(s.Listener(), source, g.o.Report)}
 }
@@ -108,6 +110,51 @@ func pairs(all []config.Pair, between string) []string {
 		out = append(out, p.Name+between+p.Value)
 	}
 	return out
+}
+
+// caches returns what the caches of the configuration that is served keep together, nil if it has none.
+func (g *Gateway) caches() *policy.CacheStore {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.current == nil {
+		return nil
+	}
+	store, _ := g.current.caches.(*policy.CacheStore)
+	return store
+}
+
+// cacheState tells how full the caches are.
+func (g *Gateway) cacheState() admin.CacheState {
+	s := g.caches()
+	if s == nil {
+		return admin.CacheState{}
+	}
+	total, coming := s.Bytes()
+	return admin.CacheState{Memory: s.Memory(), Bytes: total, Coming: coming, Objects: s.Objects()}
+}
+
+// purge drops stored answers. Where nothing is cached there are none.
+func (g *Gateway) purge(p admin.Purge) (n int, err error) {
+	s := g.caches()
+	if s == nil {
+		return 0, nil
+	}
+	var what string
+	switch {
+	case p.Key != "":
+		what = p.Key
+		n, err = s.Purge(p.Key)
+	case p.Prefix != "":
+		what = "all that begins with " + p.Prefix
+		n, err = s.PurgePrefix(p.Prefix)
+	default:
+		what = "the tag " + p.Tag
+		n = s.PurgeTag(p.Tag)
+	}
+	if err == nil {
+		g.o.Report(fmt.Sprintf("admin: purged %q: %d answers", what, n))
+	}
+	return n, err
 }
 
 // override sets something of an endpoint against the configuration. One at a time does, so that two changes of one endpoint both last.

@@ -19,7 +19,10 @@ import (
 )
 
 // forgetful is an origin that keeps nothing of what it has seen.
-func forgetful(t *testing.T) (address string) {
+func forgetful(t *testing.T) (address string) { return forgetfulOf(t, ok("x")) }
+
+// forgetfulOf is forgetful with an answer of one's own.
+func forgetfulOf(t *testing.T, answer string) (address string) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +34,7 @@ func forgetful(t *testing.T) (address string) {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { testnet.Respond(nc, []byte(ok("x"))) })
+			wg.Go(func() { testnet.Respond(nc, []byte(answer)) })
 		}
 	})
 	t.Cleanup(func() {

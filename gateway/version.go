@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"time"
+
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/proxy"
 	"github.com/sluice-gateway/sluice/route"
@@ -24,6 +26,7 @@ func (k *compiler) compileAPIs() {
 		consumers[i] = c.Name
 	}
 	callers := proxy.NewCallers(consumers)
+	now := time.Now()
 	for _, c := range k.config.Versions {
 		requests := &route.API{Name: c.Name, Default: c.Default}
 		for _, s := range c.By {
@@ -32,6 +35,9 @@ func (k *compiler) compileAPIs() {
 		versions := make([]proxy.Version, len(c.Versions))
 		for i, v := range c.Versions {
 			requests.Versions = append(requests.Versions, v.Name)
+			if ends := v.Sunset.Time; !ends.IsZero() && ends.Before(now) {
+				k.report.Warn(k.report.At(&v.Sunset), "the version %q has ended: what asks for it is answered 410", v.Name)
+			}
 			versions[i] = proxy.Version{Name: v.Name, Deprecated: v.Deprecated.Time, Sunset: v.Sunset.Time, Successor: v.Successor, Link: v.Link}
 		}
 		k.apis[c.Name] = compiledAPI{requests, proxy.NewAPI(requests, versions, k.scope, callers)}

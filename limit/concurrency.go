@@ -143,16 +143,17 @@ func (c *Concurrency) Acquire(t *Ticket, key []byte, patience time.Duration) Adm
 	t.c, t.d = c, c.t.seed.of(key)
 	s, n := c.t.shard(t.d)
 	s.mu.Lock()
-	t.state = c.enter(s, &c.lines[n], t, patience >= 0)
-	if t.state == Queued {
+	a := c.enter(s, &c.lines[n], t, patience >= 0)
+	t.state = a // another may change it as soon as the lock is free
+	if a == Queued {
 		// Under the lock, before anybody can end the wait.
 		t.arm(c.o.Timeout, patience)
 	}
 	s.mu.Unlock()
-	if t.state == Full {
+	if a == Full {
 		c.full.Add(1)
 	}
-	return t.state
+	return a
 }
 
 // enter is Acquire under the lock.

@@ -93,8 +93,8 @@ func TestStoreOutages(t *testing.T) {
 	const timeout = 30 * time.Millisecond
 	for name, mode := range map[string]FailureMode{"share": Share, "open": Open, "closed": Closed} {
 		t.Run(name, func(t *testing.T) {
-			r := startRedis(t)
-			s, lines := openStore(t, StoreOptions{URL: r.url(), Timeout: timeout})
+			r := testnet.StartRedis(t)
+			s, lines := openStore(t, StoreOptions{URL: r.URL(), Timeout: timeout})
 			sh := newShared(t, SharedOptions{Store: s, Name: "n", Windows: []Window{{Count: 1000, Per: time.Second}}, Quota: QuotaOptions{Limit: 1 << 40, Period: Day}, OnFailure: mode})
 			ld := startLoad(sh, timeout)
 			alone := &ld.nobody
@@ -106,9 +106,9 @@ func TestStoreOutages(t *testing.T) {
 				name      string
 				end, mend func()
 			}{
-				{"killed", r.kill, r.start},
-				{"frozen", r.freeze, r.thaw},
-				{"killed again", r.kill, r.start},
+				{"killed", r.Kill, r.Start},
+				{"frozen", r.Freeze, r.Thaw},
+				{"killed again", r.Kill, r.Start},
 			} {
 				available(t, s)
 				more(t, "answers of the store before it is "+c.name, &ld.stored, 200)
@@ -159,11 +159,11 @@ func TestStoreOutages(t *testing.T) {
 // TestStoreFrozenCrowd: when the server stops answering, as many requests as may wait for it do, and the others do not wait at all.
 func TestStoreFrozenCrowd(t *testing.T) {
 	const timeout = 2 * time.Second
-	r := startRedis(t)
-	s, _ := openStore(t, StoreOptions{URL: r.url(), Timeout: timeout})
+	r := testnet.StartRedis(t)
+	s, _ := openStore(t, StoreOptions{URL: r.URL(), Timeout: timeout})
 	available(t, s)
 	sh := newShared(t, SharedOptions{Store: s, Name: "n", Windows: []Window{{Count: 1_000_000, Per: time.Second}}})
-	r.freeze()
+	r.Freeze()
 	var wg sync.WaitGroup
 	var slowest atomic.Int64
 	begin := make(chan struct{})
@@ -190,18 +190,18 @@ func TestStoreFrozenCrowd(t *testing.T) {
 	if got := time.Duration(slowest.Load()); got > testnet.Patience/4 {
 		t.Errorf("one took %v", got)
 	}
-	r.thaw()
+	r.Thaw()
 	available(t, s)
 	testnet.Eventually(t, "an answer of the store", func() bool { return ask(sh, "k", 1).Source == FromStore })
 }
 
 // TestStoreShare: in an outage the instances together let as many pass as the limit says.
 func TestStoreShare(t *testing.T) {
-	r := startRedis(t)
+	r := testnet.StartRedis(t)
 	var stores []*Store
 	var limiters []*Shared
 	for range 3 {
-		s, _ := openStore(t, StoreOptions{URL: r.url()})
+		s, _ := openStore(t, StoreOptions{URL: r.URL()})
 		stores = append(stores, s)
 		limiters = append(limiters, newShared(t, SharedOptions{Store: s, Name: "n", Windows: []Window{{Count: 1, Per: time.Hour, Burst: 30}}}))
 	}
@@ -209,7 +209,7 @@ func TestStoreShare(t *testing.T) {
 	testnet.Eventually(t, "that all see all", func() bool {
 		return stores[0].Instances() == 3 && stores[1].Instances() == 3 && stores[2].Instances() == 3
 	})
-	r.kill()
+	r.Kill()
 	for _, l := range limiters {
 		testnet.Eventually(t, "the outage", func() bool { return ask(l, "other", 1).Source == FromShare })
 		passed := 0
@@ -223,7 +223,7 @@ func TestStoreShare(t *testing.T) {
 		}
 	}
 	// One instance comes back before the others: it still counts with three.
-	r.start()
+	r.Start()
 	available(t, stores[0])
 	if n := stores[0].Instances(); n != 3 {
 		t.Errorf("%d instances after the outage", n)
@@ -231,7 +231,7 @@ func TestStoreShare(t *testing.T) {
 	// An instance that leaves is gone at once.
 	available(t, stores...)
 	stores[2].Close()
-	if got := r.run("ZCARD", DefaultStorePrefix+"{instances}"); got != "2" {
+	if got := r.Run("ZCARD", DefaultStorePrefix+"{instances}"); got != "2" {
 		t.Errorf("%s instances are left", got)
 	}
 	if stores[2].Available() {
@@ -279,10 +279,10 @@ func TestStoreCluster(t *testing.T) {
 	}
 	_, bus, _ := net.SplitHostPort(ln.Addr().String())
 	_ = ln.Close()
-	r := startRedis(t, "--cluster-enabled", "yes", "--cluster-port", bus)
-	s, _ := openStore(t, StoreOptions{URL: r.url()})
-	r.run("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-	testnet.Eventually(t, "the cluster", func() bool { return strings.Contains(r.run("CLUSTER", "INFO"), "cluster_state:ok") })
+	r := testnet.StartRedis(t, "--cluster-enabled", "yes", "--cluster-port", bus)
+	s, _ := openStore(t, StoreOptions{URL: r.URL()})
+	r.Run("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+	testnet.Eventually(t, "the cluster", func() bool { return strings.Contains(r.Run("CLUSTER", "INFO"), "cluster_state:ok") })
 	available(t, s)
 	sh := newShared(t, SharedOptions{Store: s, Name: "n", Windows: []Window{{Count: 1, Per: time.Hour, Burst: 3}}, Quota: QuotaOptions{Limit: 2, Period: Day}})
 	for i, want := range []Verdict{Passed, Passed, QuotaRefused} {
@@ -294,8 +294,8 @@ func TestStoreCluster(t *testing.T) {
 
 // BenchmarkShared is a decision of the store, with many requests at once.
 func BenchmarkShared(b *testing.B) {
-	r := startRedis(b)
-	s, _ := openStore(b, StoreOptions{URL: r.url()})
+	r := testnet.StartRedis(b)
+	s, _ := openStore(b, StoreOptions{URL: r.URL()})
 	available(b, s)
 	sh := newShared(b, SharedOptions{Store: s, Name: "n", Windows: []Window{{Count: 10, Per: time.Second}}, Quota: QuotaOptions{Limit: 1 << 40, Period: Month}})
 	b.Run("one", func(b *testing.B) {
@@ -313,7 +313,7 @@ func BenchmarkShared(b *testing.B) {
 			}
 		})
 	})
-	r.kill()
+	r.Kill()
 	testnet.Eventually(b, "the outage", func() bool { ask(sh, "k", 1); return !s.Available() })
 	b.Run("away", func(b *testing.B) {
 		b.ReportAllocs()

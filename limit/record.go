@@ -103,7 +103,8 @@ func (r *Records) Store() *Store { return r.store }
 // name is what the store calls a key.
 func (r *Records) name(k Key) string { return r.names + hex.EncodeToString(k[:]) }
 
-// Claim claims a key, unless there is something already, which it returns. about is what others are told of the claim.
+// Claim claims a key, unless there is something already, which it returns. about is what others are told of the claim. Where the store could not be asked, it may
+// have the claim all the same: it is treated as the caller's, and the store gets it when it is back, unless there is another's by then.
 func (r *Records) Claim(k Key, about []byte) Record {
 	text := make([]byte, 1+claimIDLength, 1+claimIDLength+len(about))
 	text[0] = claimMark
@@ -120,9 +121,9 @@ func (r *Records) Claim(k Key, about []byte) Record {
 		return nil
 	})
 	if !ok {
-		return Record{}
+		found = Record{}
 	}
-	if found.Found == Nothing {
+	if found.Found == Nothing || found.Found == Unknown {
 		r.mu.Lock()
 		r.claims[k] = mine
 		r.mu.Unlock()

@@ -1,7 +1,6 @@
 package limit
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,100 +11,13 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/sluice-gateway/sluice/internal/testnet"
 )
-
-// redis is a server of its own for one test. It forgets everything when it ends.
-type redis struct {
-	t       testing.TB
-	program string
-	port    string
-	args    []string
-	cmd     *exec.Cmd
-	out     bytes.Buffer
-}
-
-// startRedis starts a server on a free port; args are options beside port and address.
-func startRedis(t testing.TB, args ...string) *redis {
-	t.Helper()
-	r := &redis{t: t, args: args}
-	for _, name := range []string{"redis-server", "valkey-server", "/usr/bin/redis-server", "/usr/sbin/redis-server"} {
-		if path, err := exec.LookPath(name); err == nil {
-			r.program = path
-			break
-		}
-	}
-	if r.program == "" {
-		testnet.Lacks(t, "redis-server is missing; on Debian, apt-get install redis-server")
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, r.port, _ = net.SplitHostPort(ln.Addr().String())
-	_ = ln.Close()
-	r.start()
-	t.Cleanup(func() {
-		r.kill()
-		if t.Failed() {
-			t.Logf("redis-server says:\n%.2000s", r.out.String())
-		}
-	})
-	return r
-}
-
-// start starts the server, again on the same port, and waits until it answers.
-func (r *redis) start() {
-	r.t.Helper()
-	args := append([]string{"--port", r.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"}, r.args...)
-	r.cmd = exec.Command(r.program, args...)
-	r.cmd.Dir, r.cmd.Stdout, r.cmd.Stderr = r.t.TempDir(), &r.out, &r.out
-	if err := r.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	testnet.Eventually(r.t, "redis-server", func() bool {
-		nc, err := net.DialTimeout("tcp", "127.0.0.1:"+r.port, testnet.Patience)
-		if err == nil {
-			_ = nc.Close()
-		}
-		return err == nil
-	})
-}
-
-// kill ends the server without a chance to say goodbye.
-func (r *redis) kill() {
-	if r.cmd == nil {
-		return
-	}
-	_ = r.cmd.Process.Kill()
-	_ = r.cmd.Wait()
-	r.cmd = nil
-}
-
-// freeze stops the server where it is, thaw lets it go on: connections stay open, and nothing is answered in between.
-func (r *redis) freeze() { _ = r.cmd.Process.Signal(syscall.SIGSTOP) }
-func (r *redis) thaw()   { _ = r.cmd.Process.Signal(syscall.SIGCONT) }
-
-func (r *redis) url() string { return "redis://127.0.0.1:" + r.port }
-
-// run runs a command of the server and returns its answer as redis-cli prints it.
-func (r *redis) run(args ...string) string {
-	r.t.Helper()
-	cli := filepath.Join(filepath.Dir(r.program), strings.Replace(filepath.Base(r.program), "-server", "-cli", 1))
-	out, err := exec.Command(cli, append([]string{"-p", r.port}, args...)...).CombinedOutput()
-	if err != nil {
-		r.t.Fatalf("redis-cli %v: %v: %s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
 
 // since is when the clock of the tests began. Read-only.
 var since = time.Now()

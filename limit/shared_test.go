@@ -16,8 +16,8 @@ import (
 
 // TestShared: a rate of two windows and a quota, counted in the store as in memory.
 func TestShared(t *testing.T) {
-	r := startRedis(t)
-	s, _ := openStore(t, StoreOptions{URL: r.url()})
+	r := testnet.StartRedis(t)
+	s, _ := openStore(t, StoreOptions{URL: r.URL()})
 	available(t, s)
 	// Rates so slow that nothing comes back during the test.
 	o := SharedOptions{Store: s, Name: "fair-use", Windows: []Window{{Count: 3, Per: 30 * time.Hour, Burst: 3}, {Count: 10, Per: 100 * time.Hour, Burst: 5}},
@@ -72,8 +72,8 @@ func TestShared(t *testing.T) {
 		}
 	}
 	// Everything has an end, and no text of a key is in a name.
-	for _, key := range strings.Fields(r.run("KEYS", "*")) {
-		if ttl, err := strconv.Atoi(r.run("TTL", key)); err != nil || ttl <= 0 {
+	for _, key := range strings.Fields(r.Run("KEYS", "*")) {
+		if ttl, err := strconv.Atoi(r.Run("TTL", key)); err != nil || ttl <= 0 {
 			t.Errorf("%s has the time to live %d", key, ttl)
 		}
 		if !strings.HasPrefix(key, DefaultStorePrefix+"{") || strings.Contains(key, "fair-use") {
@@ -91,8 +91,8 @@ func TestShared(t *testing.T) {
 // TestSharedGivesTheSameAsMemory: the script decides as the limiter in memory does, request by request. Of each that passed the server has noted the
 // moment; one that was refused must have been too early at the last moment before it was sent: server and test share a clock.
 func TestSharedGivesTheSameAsMemory(t *testing.T) {
-	r := startRedis(t)
-	s, _ := openStore(t, StoreOptions{URL: r.url()})
+	r := testnet.StartRedis(t)
+	s, _ := openStore(t, StoreOptions{URL: r.URL()})
 	available(t, s)
 	windows := []Window{{Count: 2500, Per: time.Second, Burst: 7}, {Count: 500, Per: 300 * time.Millisecond, Burst: 40}}
 	sh := newShared(t, SharedOptions{Store: s, Name: "n", Windows: windows})
@@ -129,13 +129,13 @@ func TestSharedGivesTheSameAsMemory(t *testing.T) {
 
 // TestSharedIsOneLimit: several gateways get together exactly what one would, whatever clocks they have.
 func TestSharedIsOneLimit(t *testing.T) {
-	r := startRedis(t)
+	r := testnet.StartRedis(t)
 	const gateways = 4
 	var passed, quota atomic.Int64
 	var wg sync.WaitGroup
 	var stores []*Store
 	for range gateways {
-		s, _ := openStore(t, StoreOptions{URL: r.url(), Timeout: 5 * time.Second})
+		s, _ := openStore(t, StoreOptions{URL: r.URL(), Timeout: 5 * time.Second})
 		stores = append(stores, s)
 	}
 	available(t, stores...)
@@ -174,17 +174,17 @@ func TestSharedIsOneLimit(t *testing.T) {
 
 // TestSharedPeriods: a quota begins anew with the period, by the server's clock.
 func TestSharedPeriods(t *testing.T) {
-	r := startRedis(t)
-	s, _ := openStore(t, StoreOptions{URL: r.url()})
+	r := testnet.StartRedis(t)
+	s, _ := openStore(t, StoreOptions{URL: r.URL()})
 	available(t, s)
 	sh := newShared(t, SharedOptions{Store: s, Name: "n", Quota: QuotaOptions{Limit: 3, Period: Second}})
 	passed := map[string]int{}
 	refused := 0
 	deadline := time.Now().Add(testnet.Patience)
 	for len(passed) < 4 && time.Now().Before(deadline) {
-		before := r.run("TIME")
+		before := r.Run("TIME")
 		got := ask(sh, "k", 1)
-		after := r.run("TIME")
+		after := r.Run("TIME")
 		second, _, _ := strings.Cut(before, "\n")
 		if other, _, _ := strings.Cut(after, "\n"); other != second {
 			passed[second] += 0 // in which of the two is not known
@@ -251,9 +251,9 @@ func TestSharedAlone(t *testing.T) {
 
 // TestSharedQuotaInAnOutage: without the store each instance spends its part of what was left, and adds it up when the store is back.
 func TestSharedQuotaInAnOutage(t *testing.T) {
-	r := startRedis(t, "--save", "3600 1", "--dir", t.TempDir())
-	a, _ := openStore(t, StoreOptions{URL: r.url()})
-	b, _ := openStore(t, StoreOptions{URL: r.url()})
+	r := testnet.StartRedis(t, "--save", "3600 1", "--dir", t.TempDir())
+	a, _ := openStore(t, StoreOptions{URL: r.URL()})
+	b, _ := openStore(t, StoreOptions{URL: r.URL()})
 	available(t, a, b)
 	o := SharedOptions{Name: "n", Quota: QuotaOptions{Limit: 100, Period: Month}}
 	o.Store = a
@@ -265,8 +265,8 @@ func TestSharedQuotaInAnOutage(t *testing.T) {
 		ask(second, "k", 1)
 	}
 	testnet.Eventually(t, "both see both", func() bool { return a.Instances() == 2 && b.Instances() == 2 })
-	r.run("SAVE")
-	r.kill()
+	r.Run("SAVE")
+	r.Kill()
 	testnet.Eventually(t, "the outage", func() bool { ask(first, "other", 1); ask(second, "other", 1); return !a.Available() && !b.Available() })
 
 	passed := 0
@@ -281,7 +281,7 @@ func TestSharedQuotaInAnOutage(t *testing.T) {
 	if passed < 30 || passed > 31 { // 60 or 61 were left when it asked last
 		t.Errorf("%d have passed without the store", passed)
 	}
-	r.start()
+	r.Start()
 	available(t, a, b)
 	got := ask(first, "k", 1)
 	if got.Source != FromStore || got.Verdict != Passed || got.Quota.Remaining != 100-40-int64(passed)-1 {
@@ -290,8 +290,8 @@ func TestSharedQuotaInAnOutage(t *testing.T) {
 	if got := ask(second, "k", 1); got.Quota.Remaining != 100-40-int64(passed)-2 {
 		t.Errorf("the other: %+v", got)
 	}
-	for _, key := range strings.Fields(r.run("KEYS", "*q*")) {
-		if ttl, err := strconv.Atoi(r.run("TTL", key)); err != nil || ttl <= 0 {
+	for _, key := range strings.Fields(r.Run("KEYS", "*q*")) {
+		if ttl, err := strconv.Atoi(r.Run("TTL", key)); err != nil || ttl <= 0 {
 			t.Errorf("%s has the time to live %d", key, ttl)
 		}
 	}
@@ -299,12 +299,12 @@ func TestSharedQuotaInAnOutage(t *testing.T) {
 
 // TestSharedScriptIsForgotten: a server that has lost its scripts gets them again.
 func TestSharedScriptIsForgotten(t *testing.T) {
-	r := startRedis(t)
-	s, lines := openStore(t, StoreOptions{URL: r.url()})
+	r := testnet.StartRedis(t)
+	s, lines := openStore(t, StoreOptions{URL: r.URL()})
 	available(t, s)
 	sh := newShared(t, SharedOptions{Store: s, Name: "n", Windows: []Window{{Count: 1, Per: time.Hour, Burst: 6}}})
 	for i := range 6 {
-		r.run("SCRIPT", "FLUSH")
+		r.Run("SCRIPT", "FLUSH")
 		if got := ask(sh, "k", 1); got.Verdict != Passed || got.Source != FromStore || got.Rate.State().Remaining != int64(5-i) {
 			t.Errorf("%+v", got)
 		}
@@ -316,14 +316,14 @@ func TestSharedScriptIsForgotten(t *testing.T) {
 
 // TestSharedClockGoesBack: what is owed does not vanish when the server's clock is behind what was written, and does not grow.
 func TestSharedClockGoesBack(t *testing.T) {
-	r := startRedis(t)
-	s, _ := openStore(t, StoreOptions{URL: r.url()})
+	r := testnet.StartRedis(t)
+	s, _ := openStore(t, StoreOptions{URL: r.URL()})
 	available(t, s)
 	sh := newShared(t, SharedOptions{Store: s, Name: "n", Windows: []Window{{Count: 1, Per: time.Hour, Burst: 2}}})
 	ask(sh, "k", 1)
 	key := sh.tag(sh.digest([]byte("k"))) + sh.rate
 	// As if the last request had been an hour in the future.
-	r.run("EVAL", `local raw = redis.call('GET', KEYS[1]) local at, owed = struct.unpack('<dd', raw)
+	r.Run("EVAL", `local raw = redis.call('GET', KEYS[1]) local at, owed = struct.unpack('<dd', raw)
 		redis.call('SET', KEYS[1], struct.pack('<dd', at + 3600e6, owed))`, "1", key)
 	got := ask(sh, "k", 1)
 	if got.Verdict != Passed || got.Rate.State().Remaining != 0 || got.Rate.State().Full > 2*3600*s1 {
@@ -332,7 +332,7 @@ func TestSharedClockGoesBack(t *testing.T) {
 	if got := ask(sh, "k", 1); got.Verdict != RateRefused || got.Rate.Wait > 3600*s1 {
 		t.Errorf("%+v", got)
 	}
-	r.run("SET", key, "nonsense")
+	r.Run("SET", key, "nonsense")
 	if got := ask(sh, "k", 1); got.Verdict != Passed || got.Source != FromStore {
 		t.Errorf("with a value that is none: %+v", got)
 	}
@@ -341,8 +341,8 @@ func TestSharedClockGoesBack(t *testing.T) {
 // TestSharedTLSAndPassword: rediss with a private authority, user and password.
 func TestSharedTLSAndPassword(t *testing.T) {
 	cert, key, trust := authority(t)
-	r := startRedis(t, "--tls-port", "0", "--requirepass", "sesame-open")
-	plain := r.port
+	r := testnet.StartRedis(t, "--tls-port", "0", "--requirepass", "sesame-open")
+	plain := r.Port
 	secure := startRedisTLS(t, cert, key)
 	for name, c := range map[string]struct {
 		o    StoreOptions
@@ -351,9 +351,9 @@ func TestSharedTLSAndPassword(t *testing.T) {
 		"password":       {StoreOptions{URL: "redis://:sesame-open@127.0.0.1:" + plain}, true},
 		"wrong password": {StoreOptions{URL: "redis://:sesame-shut@127.0.0.1:" + plain}, false},
 		"no password":    {StoreOptions{URL: "redis://127.0.0.1:" + plain}, false},
-		"TLS":            {StoreOptions{URL: "rediss://127.0.0.1:" + secure.port, TLS: trust}, true},
-		"not trusted":    {StoreOptions{URL: "rediss://127.0.0.1:" + secure.port}, false},
-		"plain to TLS":   {StoreOptions{URL: "redis://127.0.0.1:" + secure.port}, false},
+		"TLS":            {StoreOptions{URL: "rediss://127.0.0.1:" + secure.Port, TLS: trust}, true},
+		"not trusted":    {StoreOptions{URL: "rediss://127.0.0.1:" + secure.Port}, false},
+		"plain to TLS":   {StoreOptions{URL: "redis://127.0.0.1:" + secure.Port}, false},
 	} {
 		s, lines := openStore(t, c.o)
 		testnet.Receive(t, "the first attempt of "+name, s.First())
@@ -374,12 +374,12 @@ func TestSharedTLSAndPassword(t *testing.T) {
 	}
 }
 
-func startRedisTLS(t *testing.T, cert, key string) *redis {
+func startRedisTLS(t *testing.T, cert, key string) *testnet.Redis {
 	t.Helper()
-	r := startRedis(t)
-	r.kill()
-	r.args = []string{"--tls-port", r.port, "--port", "0", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no"}
-	r.start()
+	r := testnet.StartRedis(t)
+	r.Kill()
+	r.Args = []string{"--tls-port", r.Port, "--port", "0", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no"}
+	r.Start()
 	return r
 }
 

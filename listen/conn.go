@@ -31,6 +31,7 @@ type Conn struct {
 	tlvs     []byte    // of the PROXY header
 	by       time.Time // when the handshakes must have ended; set where there are any
 	secured  *TLSInfo  // nil without TLS
+	shown    []*x509.Certificate // by the client
 	state    atomic.Uint32
 	shard    metric.Shard
 
@@ -48,10 +49,6 @@ type TLSInfo struct {
 	Version    uint16 // tls.VersionTLS12 or tls.VersionTLS13
 	Cipher     uint16 // see tls.CipherSuiteName
 	Resumed    bool   // the session began with an earlier connection
-
-	// Certificates that the client has shown, its own first: for a resumed session in the connection that the session began with. That the client has the
-	// key was made sure of then, and nothing else was.
-	Certificates []*x509.Certificate
 }
 
 // The state of a connection is one word: three flags, and above them a count of idle periods, by which a second look tells a connection that is
@@ -91,6 +88,10 @@ func (c *Conn) proxyTLVs() []byte { return c.tlvs }
 
 // TLS returns what the handshake found out, or nil for a plain connection.
 func (c *Conn) TLS() *TLSInfo { return c.secured }
+
+// Certificates returns what the client has shown in the handshake, its own first; for a resumed session in that of the connection that the session began
+// with. That the client has the key was made sure of then, and nothing else was. The slice is shared and must not be changed.
+func (c *Conn) Certificates() []*x509.Certificate { return c.shown }
 
 // ServerName returns the name that a TLS client asked for, in lower case, or "".
 func (c *Conn) ServerName() string {
@@ -188,8 +189,6 @@ func tlsInfo(s *tls.ConnectionState) *TLSInfo {
 		Version:    s.Version,
 		Cipher:     s.CipherSuite,
 		Resumed:    s.DidResume,
-
-		Certificates: s.PeerCertificates,
 	}
 }
 

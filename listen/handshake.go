@@ -53,7 +53,7 @@ func (c *Conn) handshake() bool {
 		return false
 	}
 	state := t.ConnectionState()
-	c.conn, c.secured = t, tlsInfo(&state)
+	c.conn, c.secured, c.shown = t, tlsInfo(&state), state.PeerCertificates
 	if state.DidResume {
 		o.metrics().Resumed.Inc(c.shard)
 	} else {

@@ -61,10 +61,7 @@ type HTTP1 struct {
 
 // ServeConn implements [ConnHandler].
 func (p *HTTP1) ServeConn(c *Conn) {
-	peer := http1.Peer{Addr: c.Remote(), Local: c.Local(), Server: c.ServerName(), Life: c}
-	if c.secured != nil {
-		peer.Certificates = c.secured.Certificates
-	}
+	peer := http1.Peer{Addr: c.Remote(), Local: c.Local(), Server: c.ServerName(), Life: c, Certificates: c.Certificates()}
 	http1.ServeConn(c.NetConn(), peer, p.Options, p.Handler)
 }
 

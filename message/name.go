@@ -119,24 +119,28 @@ func ClientMayNotSend(id ID, name []byte) bool {
 }
 
 func imitates(name []byte) bool {
-	var b [32]byte
-	if len(name) > len(b) {
-		return false
-	}
-	for i, c := range name {
+	var b [32]byte // no name that matters is longer
+	n := b[:copy(b[:], name)]
+	for i, c := range n {
 		if c == '_' || c == '.' {
-			c = '-'
+			n[i] = '-'
 		}
-		b[i] = c
 	}
-	n := b[:len(name)]
 	if ProxyOwn(n) {
 		return true
+	}
+	if len(name) > len(b) {
+		return false
 	}
 	id := Lookup(n)
 	return id != 0 && nameTable[id].flags&(FlagManaged|FlagIdentity|FlagFraming) != 0
 }
 
-// ProxyOwn reports whether a name begins with "Sluice-": what the proxy says of itself, and
+// ProxyOwn reports whether a name begins with "Sluice-" or "X-Sluice-": what the proxy says of itself, and
 // neither clients nor services may say.
-func ProxyOwn(name []byte) bool { return len(name) >= 7 && EqualFold(name[:7], "sluice-") }
+func ProxyOwn(name []byte) bool {
+	if len(name) >= 2 && name[0]|0x20 == 'x' && name[1] == '-' {
+		name = name[2:]
+	}
+	return len(name) >= 7 && EqualFold(name[:7], "sluice-")
+}

@@ -46,7 +46,7 @@ type Task struct {
 	// Prepare changes the copy of the request before it is used; nil for nothing. It runs on the caller's goroutine.
 	Prepare func(x *message.Exchange)
 	// Answer gets the exchange when it has a response, which is a problem where the rest failed: x.Outcome.Reason tells then. It runs on the task's
-	// goroutine, reads the body to its end or closes it, and keeps nothing of x.
+	// goroutine, reads of the body what it wants, leaves closing it to the runner, and keeps nothing of x.
 	Answer func(x *message.Exchange)
 }
 

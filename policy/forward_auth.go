@@ -3,6 +3,7 @@ package policy
 import (
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-gateway/sluice/config"
@@ -66,7 +67,8 @@ type forwardAuthPolicy struct {
 	timeout     time.Duration
 	consumers   *Consumers
 	name        string
-	alternative bool // it stands in any_of, and is asked only about requests with credentials
+	held        atomic.Int64 // bytes of answers that are in memory
+	alternative bool         // it stands in any_of, and is asked only about requests with credentials
 
 	missing, twice *message.Failure
 	refusals       refusals

@@ -4,19 +4,48 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/sluice-gateway/sluice/document"
 	"github.com/sluice-gateway/sluice/message"
 )
 
-// maxReply bounds the body of an auth service's answer that is given to the client. A longer one is dropped, and the problem document takes its place.
-const maxReply = 64 << 10
+const (
+	// maxReply bounds the body of an auth service's answer that is given to the client. A longer one is dropped, and the problem document takes its place.
+	maxReply = 64 << 10
+	// maxReplies bounds those bodies of one policy that are in memory at a time; those beyond are dropped likewise.
+	maxReplies = 16 << 20
+)
 
 // ask is one question to an auth service. It is pooled.
 type ask struct {
 	x    message.Exchange
-	body []byte // of the answer; nil if there is none that can be given to the client
+	body *reply // of the answer; nil if there is none that can be given to the client
+}
+
+// reply is the body of an answer on its way to the client. It counts what it keeps in memory until it is closed.
+type reply struct {
+	message.Bytes
+	text []byte
+	held *atomic.Int64 // of the policy
+}
+
+// take appends a piece, and reports false if there is no room for it.
+func (r *reply) take(piece []byte) bool {
+	if r.held.Add(int64(len(piece))) > maxReplies || len(r.text)+len(piece) > maxReply {
+		r.held.Add(-int64(len(piece)))
+		return false
+	}
+	r.text = append(r.text, piece...)
+	return true
+}
+
+// Close implements message.Body.
+func (r *reply) Close() error {
+	r.held.Add(-int64(len(r.text)))
+	r.text = nil
+	return r.Bytes.Close()
 }
 
 // asks is a pool (read-only: what it holds has no meaning).
@@ -28,7 +57,7 @@ var asks = sync.Pool{New: func() any {
 
 func (a *ask) free() {
 	a.x.Reset()
-	a.body = nil
+	a.drop() // unless the client gets it
 	asks.Put(a)
 }
 
@@ -106,23 +135,30 @@ func (a *ask) send(p *forwardAuthPolicy) *message.Failure {
 	}
 	defer done()
 	r := &a.x.Response
-	var body []byte
 	if isVerdict(r.Status) && r.Length <= maxReply {
-		body = make([]byte, 0, max(r.Length, 0))
+		a.body = &reply{held: &p.held}
 	}
 	for n := 0; ; {
 		piece, err := r.Body.Next()
-		switch {
-		case err == io.EOF:
-			a.body = body
+		if err == io.EOF {
 			return nil
-		case err != nil || n+len(piece) > maxReply:
-			return nil // what matters is the status
 		}
 		n += len(piece)
-		if body != nil {
-			body = append(body, piece...)
+		switch {
+		case err != nil || a.body != nil && !a.body.take(piece):
+			a.drop()
+			return nil // what matters is the status
+		case n > maxReply:
+			return nil
 		}
+	}
+}
+
+// drop gives up the body of the answer.
+func (a *ask) drop() {
+	if a.body != nil {
+		_ = a.body.Close()
+		a.body = nil
 	}
 }
 
@@ -173,8 +209,9 @@ func (p *forwardAuthPolicy) refuse(x *message.Exchange, a *ask, status int) *mes
 		copyField(&r.Header, from, id.Name())
 	}
 	r.Header.Add(sluiceReason, []byte(message.AuthRefused.String()))
-	x.Fixed.Reset(x.Keep(a.body))
-	r.Body, r.Length = &x.Fixed, int64(len(a.body))
+	a.body.Reset(a.body.text)
+	r.Body, r.Length = a.body, int64(len(a.body.text))
+	a.body = nil
 	return f
 }
 
@@ -184,9 +221,9 @@ func hasAnswer(x *message.Exchange) bool { return x.Response.Status != 0 }
 // forget takes back what a policy has filled the response with.
 func forget(x *message.Exchange) {
 	if r := &x.Response; r.Status != 0 {
+		_ = r.Body.Close()
 		r.Header.Reset()
 		r.Status, r.Body, r.Length = 0, message.NoBody{}, 0
-		x.Fixed.Reset(nil)
 	}
 }
 

@@ -193,6 +193,8 @@ func TestForwardAuthAnswers(t *testing.T) {
 				t.Errorf("%s: the log has %s of %s", c.name, x.Outcome.Reason, x.Outcome.Policy)
 			}
 			body, _ := x.Response.Body.Next()
+			body = append([]byte(nil), body...)
+			_ = x.Response.Body.Close()
 			if string(body) != c.body || x.Response.Length != int64(len(c.body)) || dump(&x.Response.Header) != c.fields {
 				t.Errorf("%s: answer of %d bytes, %.40q\n%s\nwant\n%s", c.name, x.Response.Length, body, dump(&x.Response.Header), c.fields)
 			}
@@ -262,6 +264,34 @@ func TestForwardAuthAsOneOfSeveral(t *testing.T) {
 		if got := dump(&x.Request.Header); f == nil && !done && (strings.Contains(got, "root") || strings.Contains(got, "admin") || strings.Contains(got, testKey)) {
 			t.Errorf("%s: the backend gets\n%s", c.name, got)
 		}
+	}
+}
+
+// Answers on their way to clients are bounded in all, and counted until they have been written.
+func TestForwardAuthReplies(t *testing.T) {
+	p := newServed(t)
+	o := &oracle{status: 403, body: strings.Repeat("x", 40<<10)}
+	p.service = o
+	chain := guard(t, p, identities(users(t), "[asked]"))
+	auth := chain.steps[0].request.(*forwardAuthPolicy)
+	var under []*message.Exchange
+	for n := range maxReplies/len(o.body) + 3 {
+		x := exchange("-")
+		_, done, f := chain.Request(x, 0, nil)
+		if fits := n < maxReplies/len(o.body); done != fits || !fits && refusal(f) != "403 auth_refused" {
+			t.Fatalf("answer %d: given on %v, %s", n, done, refusal(f))
+		}
+		if auth.held.Load() > maxReplies {
+			t.Fatalf("%d bytes in memory", auth.held.Load())
+		}
+		under = append(under, x)
+	}
+	for _, x := range under {
+		_ = x.Response.Body.Close()
+		_ = x.Response.Body.Close() // bodies may be closed twice
+	}
+	if n := auth.held.Load(); n != 0 {
+		t.Errorf("%d bytes are counted at the end", n)
 	}
 }
 

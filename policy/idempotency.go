@@ -1,13 +1,13 @@
 package policy
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"hash"
 	"time"
 
 	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/limit"
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -20,9 +20,10 @@ type IdempotencyOptions struct {
 	Required bool `yaml:"required" default:"false"`
 	// Keep is how long an answer is kept.
 	Keep time.Duration `yaml:"keep" default:"24h" min:"1s" max:"720h"`
-	// Memory bounds what is kept in this program; the oldest answers make room.
+	// Memory bounds what is kept in this program; the oldest answers make room. With a store it is what is kept here as well.
 	Memory config.Size `yaml:"memory" default:"64MiB" min:"1MiB" max:"64GiB"`
-	// Store is where answers are kept for several programs. Without it that is the top-level `store`, and without that one the memory of each.
+	// Store is where answers are kept for several programs. Without it that is the top-level `store`, and without that one the memory of each. While it is
+	// away each program goes by its own memory.
 	Store *config.Store `yaml:"store"`
 }
 
@@ -34,30 +35,39 @@ const replayWait = 30 * time.Second
 
 // idempotencyPolicy gives first answers again.
 type idempotencyPolicy struct {
-	name     string
 	header   message.Name
 	required bool
 	route    string
-	answers  answers
+	keep     time.Duration
+	replays  replays // nil where nothing is served
 	memory   *bodyMemory
 	errs     bodyErrors
 
-	missing, invalid, repeated, reused, progress, full *message.Failure
+	missing, invalid, repeated, reused, progress, full, left *message.Failure
 }
 
-// answers keeps what requests were answered.
-type answers interface {
-	// begin returns what is kept of a request: its record, and whether the caller is the one to answer it. sum is what the request is compared by. It is nil
-	// where there is no room, or where it cannot be told.
-	begin(key, sum [sha256.Size]byte) (r *answer, first bool)
-	// end tells that the first has its answer, which is kept if r.keep is set.
-	end(key [sha256.Size]byte, r *answer)
-	// refresh looks at an answer that another program is working on.
-	refresh(key [sha256.Size]byte, r *answer)
+// replays keeps answers for later requests. It is kept over configurations, and used by many goroutines at once.
+type replays interface {
+	// begin returns the record of a request, and what the caller is to do about it. It may wait for a store. sum is what two requests of the same key are
+	// compared by. The record is nil where there is no room for another.
+	begin(key limit.Key, sum sumOfRequest) (*answer, duty)
+	// end tells that the first request has its answer, which is kept for a time if r.keep is set. It may wait for a store.
+	end(key limit.Key, r *answer, keep time.Duration)
+	// watch waits until another program has an answer, or the moment deadline, and reports whether it has.
+	watch(x *message.Exchange, key limit.Key, r *answer, deadline int64) bool
 }
+
+// duty is what the caller of begin has to do.
+type duty uint8
+
+const (
+	dutyWait    duty = iota // wait until r.done is closed
+	dutyExecute             // do the work, and call end
+	dutyWatch               // call watch, on behalf of all of this program that wait
+)
 
 func newIdempotency(o *IdempotencyOptions, c *BuildContext) any {
-	p := &idempotencyPolicy{name: c.Name, header: message.NameOf(o.Header), required: o.Required, route: c.Route, memory: c.bodyMemory(),
+	p := &idempotencyPolicy{header: message.NameOf(o.Header), required: o.Required, route: c.Route, keep: o.Keep, memory: c.bodyMemory(),
 		errs: newBodyErrors(c.Name, ofRequest)}
 	refuse := func(reason message.Reason, text string) *message.Failure {
 		return &message.Failure{Reason: reason, Side: message.SideClient, Stage: message.StageRoute, Err: fmt.Errorf("policy %s: %s", c.Name, text)}
@@ -67,41 +77,44 @@ func newIdempotency(o *IdempotencyOptions, c *BuildContext) any {
 	p.repeated = refuse(message.HeaderRepeated, o.Header+" stands more than once")
 	p.reused = refuse(message.IdempotencyKeyReused, "the key was used for another request")
 	p.progress = refuse(message.IdempotencyInProgress, "the first request has not ended")
-	p.full = &message.Failure{Reason: message.LimitStoreUnavailable, Side: message.SideInternal, Stage: message.StageRoute,
-		Err: fmt.Errorf("policy %s: no room for another key", c.Name)}
-	p.answers = newAnswers(o, c)
-	if p.answers == nil {
+	p.left = refuse(message.ClientClosed, "the client left while it waited for the first request")
+	p.full = refuse(message.LimitStoreUnavailable, "there is no room for another key")
+	p.full.Side = message.SideInternal
+	c.warnOfChanges()
+	var ok bool
+	if p.replays, ok = c.replaysOf(o); !ok {
 		return nil
 	}
 	return p
 }
 
-// newAnswers returns where the policy keeps its answers; nil where that cannot be had, which is then reported.
-func newAnswers(o *IdempotencyOptions, c *BuildContext) answers {
-	key := replayKey{c.scopeOf(), o.Keep, int64(o.Memory)}
-	m, ok := kept(c, key, func() (*replays, error) { return newReplays(o.Keep, int64(o.Memory)), nil })
-	if !ok {
-		return newReplays(o.Keep, int64(o.Memory))
+// warnOfChanges warns where requests are changed before they are compared: the same request may then be another the second time.
+func (c *BuildContext) warnOfChanges() {
+	var list config.PolicyList
+	for _, r := range c.Config.Routes {
+		if r.Name == c.Route {
+			list = r.Policies
+		}
 	}
-	return m
+	for _, p := range list {
+		if p.Pos == c.Pos {
+			return
+		}
+		if o, ok := p.Options.(*RequestOptions); ok && !(o.Query.empty() && o.Body.empty()) {
+			c.Report.WarnSuggest(c.Pos, "put "+c.Name+" before "+p.Name,
+				"policy %q compares requests as the policy %q has changed them, and not as the client sent them", c.Name, p.Name)
+		}
+	}
 }
 
 // Around implements Around.
 func (p *idempotencyPolicy) Around(x *message.Exchange, rest Rest) (done bool, err error) {
-	h := &x.Request.Header
-	i := h.Index(p.header, 0)
-	if i < 0 {
-		if p.required {
-			return false, p.missing
+	text, f := p.keyText(&x.Request.Header)
+	if text == nil {
+		if f != nil {
+			return false, f
 		}
 		return false, nil
-	}
-	if h.Index(p.header, i+1) >= 0 {
-		return false, p.repeated
-	}
-	text := h.At(i).Value
-	if !validKey(text) {
-		return false, p.invalid
 	}
 	var body []byte
 	if x.Request.Length != 0 {
@@ -111,68 +124,89 @@ func (p *idempotencyPolicy) Around(x *message.Exchange, rest Rest) (done bool, e
 		}
 		body = c.text
 	}
-	key, sum := p.keyOf(x, text), sumOf(x, body)
 	deadline := x.Deadline
 	if deadline == 0 {
 		deadline = message.Now() + int64(replayWait)
 	}
+	if f := p.answer(x, rest, body, p.keyOf(x, text), deadline); f != nil {
+		return false, f
+	}
+	return true, nil
+}
+
+// answer answers a request that has a key.
+func (p *idempotencyPolicy) answer(x *message.Exchange, rest Rest, body []byte, key limit.Key, deadline int64) *message.Failure {
+	sum := sumOf(x, body)
 	for {
-		r, first := p.answers.begin(key, sum)
+		var r *answer
+		var todo duty
+		x.Await(func() { r, todo = p.replays.begin(key, sum) })
+		ended := true
 		switch {
 		case r == nil:
-			return false, p.full
+			return p.full
 		case r.sum != sum:
-			return false, p.reused
-		case first:
-			rest.Start(x, Task{Body: bytes.Clone(body), Answer: func(t *message.Exchange) {
-				r.take(t)
-				p.answers.end(key, r)
-				if r.spill != nil {
-					r.spill.run(t.Response.Body)
-				}
-			}})
-			x.Await(func() { <-r.done })
-			r.tell(x)
-			return true, r.give(x, false)
-		}
-		if !p.wait(x, key, r, deadline) {
-			return false, p.progress
+			return p.reused
+		case todo == dutyExecute:
+			return p.execute(x, rest, body, key, r)
+		case todo == dutyWatch:
+			ended = p.replays.watch(x, key, r, deadline)
+		default:
+			ended = r.wait(x, deadline)
 		}
 		switch {
-		case r.keep:
-			return true, r.give(x, true)
-		case r.spill != nil:
-			return false, p.progress // it went well, and nobody can have it again
+		case !ended && gone(x):
+			return p.left
+		case !ended || r.state == answerSpilled: // in the second case it went well, and nobody can have it again
+			return p.progress
+		case r.state == answerThere:
+			return r.give(x, true)
 		}
-		// It was not kept: the work is done anew, by whoever is first now.
+		// Nobody knows what became of it: the work is done anew, by whoever is first now.
 	}
 }
 
-// wait waits for the answer to the first request, and reports whether it came.
-func (p *idempotencyPolicy) wait(x *message.Exchange, key [sha256.Size]byte, r *answer, deadline int64) (ended bool) {
-	x.Await(func() {
-		left := time.Duration(deadline - message.Now())
-		timer := time.NewTimer(min(left, refreshEvery))
-		defer timer.Stop()
-		for {
-			select {
-			case <-r.done:
-				ended = true
-				return
-			case <-timer.C:
-			}
-			p.answers.refresh(key, r)
-			if left = time.Duration(deadline - message.Now()); left <= 0 {
-				return
-			}
-			timer.Reset(min(left, refreshEvery))
+// execute does the work of the first request. The client may leave meanwhile.
+func (p *idempotencyPolicy) execute(x *message.Exchange, rest Rest, body []byte, key limit.Key, r *answer) *message.Failure {
+	held := len(body)
+	if !p.memory.reserve(held) {
+		r.state = answerLost
+		p.replays.end(key, r, p.keep)
+		return p.errs.memory
+	}
+	if x.Request.Length != 0 {
+		body = append(make([]byte, 0, held), body...) // a backend may answer before it has read the request, and x may end then
+	}
+	rest.Start(x, Task{Body: body, Answer: func(t *message.Exchange) {
+		held += r.take(t, p.memory)
+		p.replays.end(key, r, p.keep)
+		if r.spill != nil {
+			r.spill.run(t.Response.Body)
 		}
-	})
-	return ended
+		p.memory.free(held)
+	}})
+	x.Await(func() { <-r.done })
+	r.tell(x)
+	return r.give(x, false)
 }
 
-// refreshEvery is how often an answer is asked for that another program works on.
-const refreshEvery = 50 * time.Millisecond
+// keyText returns the key that a request has; nil if it has none, with the failure if it needs another one.
+func (p *idempotencyPolicy) keyText(h *message.Header) ([]byte, *message.Failure) {
+	i := h.Index(p.header, 0)
+	switch {
+	case i < 0 && p.required:
+		return nil, p.missing
+	case i < 0:
+		return nil, nil
+	case h.Index(p.header, i+1) >= 0:
+		return nil, p.repeated
+	}
+	text := h.At(i).Value
+	if !validKey(text) {
+		return nil, p.invalid
+	}
+	return text, nil
+}
 
 // OnResponse implements Response: it gives back the memory of the request.
 func (p *idempotencyPolicy) OnResponse(x *message.Exchange) error {
@@ -194,7 +228,7 @@ func validKey(text []byte) bool {
 }
 
 // keyOf returns what an answer is kept under: the route, the caller and the key, told apart by their lengths.
-func (p *idempotencyPolicy) keyOf(x *message.Exchange, text []byte) (key [sha256.Size]byte) {
+func (p *idempotencyPolicy) keyOf(x *message.Exchange, text []byte) (key limit.Key) {
 	h := sha256.New()
 	part(h, []byte(p.route))
 	id := x.Identity
@@ -217,11 +251,14 @@ func (p *idempotencyPolicy) keyOf(x *message.Exchange, text []byte) (key [sha256
 	return key
 }
 
-// sumOf returns what two requests with one key must have in common.
-func sumOf(x *message.Exchange, body []byte) (sum [sha256.Size]byte) {
+// sumOfRequest is what two requests with one key must have in common.
+type sumOfRequest [sha256.Size]byte
+
+func sumOf(x *message.Exchange, body []byte) (sum sumOfRequest) {
 	r := &x.Request
 	h := sha256.New()
 	part(h, r.Method.AppendTo(nil))
+	part(h, []byte(x.Version)) // was perhaps the first segment of the path
 	part(h, r.Path)
 	part(h, r.Query)
 	part(h, body)

@@ -94,6 +94,7 @@ func (h *HTTP) Serve(x *message.Exchange) {
 	if failure != nil {
 		x.Fail(failure)
 		site.problem(x)
+		s.tellPages(x, failure.Reason)
 		s.tellVersion(x)
 		return
 	}
@@ -108,32 +109,43 @@ func (s *state) run(x *message.Exchange, from int) {
 		x.Deadline = x.Times.Read + int64(r.Timeout)
 	}
 	ran, done, failure := r.Policies.Request(x, from, s)
-	if failure == nil && !done && r.Rewrite != nil {
-		if reason := r.Rewrite.apply(x); reason != message.ReasonNone {
-			failure = s.refuse(reason)
-		}
-	}
 	if failure == nil && !done {
-		x.Times.Routed = x.Times.Read
-		if r.Policies.Len() > 0 {
-			x.Times.Routed = message.Now()
-		}
-		if x.Identity != nil {
-			tellIdentity(x)
-		}
-		if r.Mirror != nil {
-			s.mirror.begin(x, r.Mirror, s.shard)
-		}
-		failure = r.Action.serve(x, s)
-		if r.Mirror != nil {
-			s.mirror.sent(x, s.shard, false)
-		}
+		failure = s.act(x)
 	}
 	if failure != nil {
 		x.Fail(failure)
 		s.site.problem(x)
 	}
 	s.answer(x, ran, from)
+}
+
+// act lets the route's action answer. The method that a route rewrites to is the backend's affair: the client's own is back when it returns, because the
+// answer is framed by it, and log and response policies tell of it.
+func (s *state) act(x *message.Exchange) *message.Failure {
+	r, method := s.route, x.Request.Method
+	if r.Rewrite != nil {
+		if reason := r.Rewrite.apply(x); reason != message.ReasonNone {
+			return s.refuse(reason)
+		}
+	}
+	x.Times.Routed = x.Times.Read
+	if r.Policies.Len() > 0 {
+		x.Times.Routed = message.Now()
+	}
+	if x.Identity != nil {
+		tellIdentity(x)
+	}
+	if r.Mirror != nil {
+		s.mirror.begin(x, r.Mirror, s.shard)
+	}
+	failure := r.Action.serve(x, s)
+	if r.Mirror != nil {
+		s.mirror.sent(x, s.shard, false)
+	}
+	if r.Rewrite != nil {
+		r.Rewrite.undo(x, method)
+	}
+	return failure
 }
 
 // note keeps what the log tells of the request, and what stored answers are found by.

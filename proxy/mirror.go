@@ -124,7 +124,8 @@ func (t *tee) complete(length int64) bool {
 
 // mirroring is what the proxy remembers of a request that is to be copied.
 type mirroring struct {
-	mirror *Mirror // nil: it is not, or it has been
+	mirror *Mirror        // nil: it is not, or it has been
+	method message.Method // that the backend was asked by
 	body   tee
 }
 
@@ -140,7 +141,7 @@ func (m *mirroring) begin(x *message.Exchange, mirror *Mirror, shard metric.Shar
 	if x.Request.Upgrade != nil {
 		return // what follows is no request
 	}
-	m.mirror = mirror
+	m.mirror, m.method = mirror, x.Request.Method
 	if x.Request.Length != 0 {
 		m.body = tee{source: x.Request.Body, kept: m.body.kept[:0], limit: mirror.MaxBody, copies: mirror.Branches}
 		x.Request.Body = &m.body
@@ -157,7 +158,10 @@ func (m *mirroring) sent(x *message.Exchange, shard metric.Shard, last bool) {
 		}
 		switch {
 		case whole:
+			method := x.Request.Method
+			x.Request.Method = m.method
 			mirror.copy(x, m, shard)
+			x.Request.Method = method
 		case !last:
 		case m.body.over:
 			mirror.Metrics.TooLarge.Inc(shard)

@@ -37,3 +37,13 @@ func (s *state) preflight(x *message.Exchange) bool {
 	x.Response.Header.Set(requestID, x.ID)
 	return true
 }
+
+// tellPages lets the policy that answers preflights say who may read the problem of a request whose version is why no route takes it. Its preflight was
+// answered by the same route.
+func (s *state) tellPages(x *message.Exchange, reason message.Reason) {
+	if r := s.versionRoute(reason); r != nil && r.Policies.Preflight() != nil {
+		if _, failure := r.Policies.Response(x, 1, 0); failure != nil { // it stands first
+			s.site.problem(x)
+		}
+	}
+}

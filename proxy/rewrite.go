@@ -49,3 +49,14 @@ func (w *Rewrite) apply(x *message.Exchange) message.Reason {
 	}
 	return message.ReasonNone
 }
+
+// undo gives the request its method back when it was answered. Behind a HEAD comes no body, whatever length it tells, and the client asked for one.
+func (w *Rewrite) undo(x *message.Exchange, method message.Method) {
+	if !w.Named {
+		return
+	}
+	if w.Method.Known == message.HEAD && method.Known != message.HEAD {
+		x.Response.Length = 0
+	}
+	x.Request.Method = method
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
 	"github.com/sluice-gateway/sluice/policy"
+	"github.com/sluice-gateway/sluice/upstream"
 )
 
 // outcome is what a task came to.
@@ -150,4 +151,55 @@ func TestTaskPanics(t *testing.T) {
 		t.Errorf("report %q", line)
 	}
 	branches.Close()
+}
+
+// What waits on behalf of a task is told that nobody wants its answer any more, and gives its place up: here a queue for the only connection there may be.
+func TestTaskGone(t *testing.T) {
+	arrived, release := make(chan string, 2), make(chan struct{})
+	origin := testnet.NewOrigin(t, func(oc *testnet.OriginConn) {
+		for {
+			r, read := oc.ReadRequest()
+			if !read {
+				return
+			}
+			arrived <- r.Target
+			<-release
+			if !oc.Send(okAnswer) {
+				return
+			}
+		}
+	})
+	b := backend(t, origin.Addr, func(o *upstream.Options) {
+		o.MaxInFlight, o.Queue, o.QueueTimeout = 1, 10, testnet.Patience
+	}, metric.NewRegistry(metric.Options{}))
+	branches := new(Branches)
+	s := site(t, func(s *Site) { s.Branches = branches }, at("/{n}", &Route{Action: &Forward{Backend: b}}))
+	first, second := make(chan outcome, 1), make(chan outcome, 1)
+	gone := func(x *message.Exchange) bool { return x.Interim.(interface{ Gone() bool }).Gone() }
+	begin(t, s, request("192.0.2.7:1", "example.test", "/1"), policy.Task{Answer: func(x *message.Exchange) {
+		if gone(x) {
+			t.Error("gone before it was cancelled")
+		}
+		first <- read(x)
+	}})
+	testnet.Receive(t, "the first request", arrived)
+	cancel := begin(t, s, request("192.0.2.7:1", "example.test", "/2"), policy.Task{Answer: func(x *message.Exchange) {
+		if !gone(x) {
+			t.Error("cancelled, and not gone")
+		}
+		second <- read(x)
+	}})
+	testnet.Eventually(t, "the second waits", func() bool { return b.Snapshot().Waiting == 1 })
+	cancel()
+	if o := testnet.Receive(t, "the end of the second", second); o.reason != message.ClientClosed {
+		t.Errorf("cancelled while it waited: %+v", o)
+	}
+	close(release)
+	if o := testnet.Receive(t, "the end of the first", first); o.status != 200 {
+		t.Errorf("the first: %+v", o)
+	}
+	branches.Close()
+	if len(arrived) > 0 {
+		t.Errorf("sent although it was cancelled: %s", <-arrived)
+	}
 }

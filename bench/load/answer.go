@@ -2,7 +2,6 @@ package load
 
 import (
 	"bytes"
-	"fmt"
 	"strconv"
 )
 
@@ -142,14 +141,4 @@ func cutField(line []byte) (value []byte, name field) {
 		name = fieldConnection
 	}
 	return bytes.TrimSpace(value), name
-}
-
-// Request is the bytes of a GET request for path; host goes into the Host field. A closing one asks for the connection
-// to be closed after the answer.
-func Request(host, path string, closing bool) []byte {
-	text := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: bench\r\nAccept: */*\r\n", path, host)
-	if closing {
-		text += "Connection: close\r\n"
-	}
-	return []byte(text + "\r\n")
 }

@@ -17,6 +17,7 @@ type Plain struct {
 	Address     string          // "127.0.0.1:port" of the proxy
 	Connections int             // keep-alive connections, opened at once
 	Requests    [][]byte        // sent in turn, over and over; see Request
+	Numbers     *Numbers        // when set, each request has a NumberPlace, which gets the next number; not with Echo
 	Body        []byte          // what every answer must hold
 	Echo        bool            // no HTTP: the answer to a request is the request itself, and Body is not used
 	Fresh       bool            // with Echo, closed loop: a new connection for every request, over when the proxy has closed it behind the answer
@@ -76,8 +77,9 @@ type client struct {
 	free     []int32 // ring of idle connections, oldest first, so that all of them are used
 	freeHead int
 	freeLen  int
-	sent     uint64 // requests taken from the schedule so far
-	next     int    // request text to send next
+	sent     uint64   // requests taken from the schedule so far
+	next     int      // request text to send next
+	places   [][]byte // with Numbers, where the number of each request text is
 	start    time.Time
 	begun    bool
 	ended    bool
@@ -96,10 +98,18 @@ func newClient(p Plain) (*client, error) {
 	if p.Fresh && (!p.Echo || p.Rate != 0) {
 		return nil, errors.New("load: new connections for every request need Echo and no rate")
 	}
+	if p.Numbers != nil && p.Echo {
+		return nil, errors.New("load: an echo is compared with its request, which numbers would have changed")
+	}
 	c := &client{Plain: p, epoll: -1, conns: make([]conn, p.Connections), free: make([]int32, p.Connections)}
 	c.target = unix.SockaddrInet4{Port: int(address.Port()), Addr: address.Addr().As4()}
 	if p.Rate != 0 {
 		if c.schedule, err = NewSchedule(p.Rate); err != nil {
+			return nil, err
+		}
+	}
+	if p.Numbers != nil {
+		if c.Requests, c.places, err = p.Numbers.numbered(p.Requests); err != nil {
 			return nil, err
 		}
 	}
@@ -288,6 +298,9 @@ func (c *client) sweep(now time.Duration) {
 func (c *client) send(i int, since time.Duration) {
 	k := &c.conns[i]
 	text := c.Requests[c.next]
+	if c.places != nil {
+		c.Numbers.put(c.places[c.next])
+	}
 	if c.next++; c.next == len(c.Requests) {
 		c.next = 0
 	}

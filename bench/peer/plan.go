@@ -66,8 +66,12 @@ type Plan struct {
 	Reload      bool     // HAProxy runs with a master process, which costs nothing but is needed to reload
 	Connections int      // most client connections at once
 	Root        bool     // the benchmark runs as root, so nginx's worker must be told to stay it
-	Forward     bool     // set by the kind
-	AccessLog   bool     // set by the kind
+	Gateway     Gateway  // what else is done with each request; see Gateway
+	Steps       []string // of GatewayCompose: host:port of its three services
+	Consumers   []Consumer
+	KeySet      string // of GatewayJWT: file with the issuer's keys
+	Forward     bool   // set by the kind
+	AccessLog   bool   // set by the kind
 }
 
 // MarkerPath is where a Plan with a Marker answers it.
@@ -78,6 +82,40 @@ const (
 	ProtocolTCP = "tcp"
 	ProtocolUDP = "udp"
 )
+
+// Gateway is what a proxy does with each request beside passing it on. "" is nothing; the others have a configuration of their own, gateway-NAME.
+type Gateway string
+
+// The work of API gateways.
+const (
+	GatewayAPIKey    Gateway = "api-key"      // a key of one of the Consumers in X-API-Key
+	GatewayRate      Gateway = "rate"         // a limit by client, kept in memory
+	GatewayBoth      Gateway = "api-key-rate" // a key, and a limit by consumer
+	GatewayJWT       Gateway = "jwt"          // a token of Issuer, signed by a key of KeySet
+	GatewayRateKeys  Gateway = "rate-keys"    // a limit by the field X-Client, which FillPath counts without a backend
+	GatewayTransform Gateway = "transform"    // JSON changed in both directions
+	GatewayCompose   Gateway = "compose"      // one answer made of those of three services
+	GatewayCache     Gateway = "cache"        // answers kept
+)
+
+// What the configurations of gateways take for granted.
+const (
+	Issuer   = "https://id.bank.example"
+	Audience = "bank-api"
+	FillPath = "/fill" // of GatewayRateKeys: answered FillText by the proxy itself, under the limit of the other route
+	FillText = "ok"
+)
+
+// Consumer is who has an API key.
+type Consumer struct {
+	Name string
+	Hash string // SHA-256 of the key, in hex
+}
+
+// CanServe tells whether the kind has a configuration for the work of a gateway.
+func (k Kind) CanServe(g Gateway) bool {
+	return g == "" || k == Sluice || g == GatewayCache && k.IsNGINX()
+}
 
 // TLS tells whether the plan has an https listener.
 func (p Plan) TLS() bool { return p.Certificate != "" }
@@ -120,7 +158,12 @@ func (p Plan) Files(k Kind) (map[string][]byte, error) {
 		}
 		return files, p.render(files, MainFile(k), "relay-"+MainFile(k))
 	}
+	if !k.CanServe(p.Gateway) {
+		return nil, fmt.Errorf("%s has no configuration for %s", k, p.Gateway)
+	}
 	switch {
+	case k == Sluice && p.Gateway != "":
+		return files, p.render(files, MainFile(k), "gateway-"+string(p.Gateway)+".yaml")
 	case k.IsNGINX():
 		return files, p.render(files, "nginx.conf", "nginx.conf")
 	case k == HAProxy:
@@ -188,6 +231,9 @@ func (p Plan) Write(k Kind) error {
 // FileLimit is the descriptors that a worker needs: one for each client, and room for its backend connections, which are
 // no more than the requests underway.
 func (p Plan) FileLimit() int { return p.Connections + 1000 }
+
+// Caches tells whether answers are kept.
+func (p Plan) Caches() bool { return p.Gateway == GatewayCache }
 
 // RelayFileLimit is the descriptors that a worker needs at layer 4: two for each client, and for each direction a pipe, which has two ends.
 func (p Plan) RelayFileLimit() int { return 6*p.Connections + 1000 }

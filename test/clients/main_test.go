@@ -8,18 +8,14 @@ package clients
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sluice-gateway/sluice/internal/leak"
 	"github.com/sluice-gateway/sluice/internal/testnet"
@@ -27,79 +23,10 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// packages says which package of Debian has a program. Read-only.
-var packages = map[string]string{
-	"redis-server": "redis-server", "redis-cli": "redis-tools", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "curl": "curl",
-}
-
-// installing runs once, for all programs that are missing.
-var installing = sync.OnceValue(install)
-
 // need returns the paths of programs, and skips the test if one cannot be had.
 func need(t *testing.T, names ...string) map[string]string {
 	t.Helper()
-	all := map[string]string{}
-	for _, name := range names {
-		path := find(name)
-		if path == "" {
-			problem := installing()
-			if path = find(name); path == "" {
-				if mayInstall() {
-					t.Fatalf("%s is missing, and could not be installed: %v", name, problem)
-				}
-				t.Skipf("NOT TESTED, because %s is missing: %v", name, problem)
-			}
-		}
-		all[name] = path
-	}
-	return all
-}
-
-// find looks for a program in PATH and where servers are kept.
-func find(name string) string {
-	for _, candidate := range []string{name, filepath.Join("/usr/sbin", name), filepath.Join("/usr/bin", name)} {
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path
-		}
-	}
-	return ""
-}
-
-// mayInstall reports whether there is everything for installing programs: then a program that is missing all the same is a failure.
-func mayInstall() bool {
-	return os.Getenv("SLUICE_NO_INSTALL") == "" && find("apt-get") != "" && os.Geteuid() == 0
-}
-
-// install installs what is missing of all programs.
-func install() error {
-	var missing []string
-	for name, pkg := range packages {
-		if find(name) == "" {
-			missing = append(missing, pkg)
-		}
-	}
-	slices.Sort(missing)
-	command := "apt-get install " + strings.Join(missing, " ")
-	apt := find("apt-get")
-	switch {
-	case os.Getenv("SLUICE_NO_INSTALL") != "":
-		return fmt.Errorf("SLUICE_NO_INSTALL is set; run %s", command)
-	case apt == "":
-		return fmt.Errorf("there is no apt-get here; install %s in this system's way", strings.Join(missing, ", "))
-	case os.Geteuid() != 0:
-		return fmt.Errorf("installing needs root; run %s", command)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...)} {
-		cmd := exec.CommandContext(ctx, apt, append([]string{"-o", "DPkg::Lock::Timeout=60"}, args...)...)
-		// RUNLEVEL keeps the packages from starting their services: the tests start their own, on free ports.
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", command, err, last(out, 300))
-		}
-	}
-	return nil
+	return testnet.Programs(t, names...)
 }
 
 // last returns the end of an output.
