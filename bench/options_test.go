@@ -19,6 +19,11 @@ func TestParseOptions(t *testing.T) {
 		{"-quick -only small,idle -peers sluice,nginx-log -cpus 0,1", ""},
 		{"-cpus 0,1,2", ""},
 		{"-only tcp-bulk,tcp-rr,tcp-connections,udp,pick", ""},
+		{"-rows ^(jwt|compose)", ""},
+		{"-only small -rows cache -keys 5000", ""},
+		{"-rows tiny", `"tiny" matches none`},
+		{"-rows (", "-rows"},
+		{"-keys 10", "-keys 10"},
 		{"-only tiny", `"tiny" is not known`},
 		{"-peers apache", `"apache" is not known`},
 		{"-peers nginx,nginx", "twice"},
@@ -50,11 +55,24 @@ func TestQuickLeavesGivenFlagsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.rounds != 7 || o.measure() != time.Second || o.idle != 2000 {
-		t.Errorf("rounds %d, measure %v, idle %d", o.rounds, o.measure(), o.idle)
+	if o.rounds != 7 || o.measure() != time.Second || o.idle != 2000 || o.keys != 200000 {
+		t.Errorf("rounds %d, measure %v, idle %d, keys %d", o.rounds, o.measure(), o.idle, o.keys)
 	}
 	if !slices.Equal(o.peers, []peer.Kind{peer.NGINX, peer.HAProxy, peer.ReverseProxy, peer.Sluice}) {
 		t.Errorf("peers %v", o.peers)
+	}
+}
+
+func TestRowsAreChosenByNameAndByExpression(t *testing.T) {
+	o, err := parseOptions([]string{"-only", "small", "-rows", "^(rate|compose)"}, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range rowNames() {
+		want := slices.Contains([]string{rowSmall, rowRateKeys, rowCompose, rowComposeHalf}, name)
+		if o.wants(name) != want {
+			t.Errorf("row %s: %v, want %v", name, !want, want)
+		}
 	}
 }
 

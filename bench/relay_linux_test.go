@@ -23,7 +23,7 @@ func testSuite(t *testing.T) *suite {
 	}
 	s := &suite{options: options{seconds: 0.3, warmup: 50 * time.Millisecond, connections: 4, idle: 100, keys: 2000}, runner: peer.NewRunner(self),
 		programs: peer.Programs{Self: self, NGINX: peer.FindProgram("nginx"), HAProxy: peer.FindProgram("haproxy")}, dir: t.TempDir(),
-		proxyCPU: -1, loadCPU: -1, originCPU: -1}
+		proxyCPU: -1, loadCPU: -1, originCPU: -1, origins: map[int]*backends{}}
 	s.programs.NGINXStreamFile, s.programs.NGINXStream = peer.StreamModule(t.Context(), s.programs.NGINX)
 	t.Cleanup(s.runner.Close)
 	return s

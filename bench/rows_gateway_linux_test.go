@@ -69,8 +69,10 @@ func TestASideThatDoesNotDoWhatItSaysFails(t *testing.T) {
 		change func(*side)
 		want   string
 	}{
-		"no keys":       {"", func(x *side) { x.prepare = refusesKeys }, "must be refused with 401 api_key_missing"},
-		"no tokens":     {"", func(x *side) { x.prepare = refusesTokens([]byte("a.b.0123456789abcdef")) }, "must be refused with 401 token_missing"},
+		"no keys": {"", func(x *side) { x.prepare = refusesKeys }, "must be refused with 401 api_key_missing"},
+		"no tokens": {"", func(x *side) {
+			x.prepare = refusesTokens(load.RequestWith("GET", benchHost, path, nil, "Authorization: Bearer a.b.0123456789abcdef"))
+		}, "must be refused with 401 token_missing"},
 		"no limit":      {"", func(x *side) { x.prepare = tellsItsLimit }, "has no limit"},
 		"no cache":      {"", func(x *side) { x.prepare = isHit }, "not a hit"},
 		"counts less":   {peer.GatewayRate, func(x *side) { x.counted = map[string]float64{ratePassed: 3} }, "which count for 3 each"},

@@ -60,7 +60,9 @@ func TestCacheCollapses(t *testing.T) {
 		})
 	}
 	testnet.Receive(t, "the request", asked)
-	testnet.Eventually(t, "all to wait for it", func() bool { return g.metric(`sluice_cache_requests_total{policy="kept",result="collapsed"}`) == fmt.Sprint(crowd-1) })
+	testnet.Eventually(t, "all to wait for it", func() bool {
+		return g.metric(`sluice_cache_requests_total{policy="kept",result="collapsed"}`) == fmt.Sprint(crowd-1)
+	})
 	close(first)
 	begun.Wait() // all have the first half before there is a second
 	close(second)
@@ -81,6 +83,14 @@ func TestCacheCollapses(t *testing.T) {
 func TestCacheLeaderLeaves(t *testing.T) {
 	for _, follows := range []bool{true, false} {
 		origin, asked, first, second := heldBack(t, "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 8\r\n\r\nhalf", "half")
+		if !follows {
+			origin = testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+				if _, read := c.ReadRequest(); read {
+					asked <- struct{}{}
+					c.Hang()
+				}
+			})
+		}
 		g := start(t, cached("{}", origin.Addr, ""))
 		leader, follower := g.dial("web"), g.dial("web")
 		leader.Send(get("/a"))
@@ -163,9 +173,8 @@ func TestCachePrivateFollowers(t *testing.T) {
 		for range crowd {
 			c := g.dial("web")
 			done.Go(func() {
-				r, err := c.TrySend(get("/a")), error(nil)
-				if r != nil {
-					t.Error(r)
+				if err := c.TrySend(get("/a")); err != nil {
+					t.Error(err)
 				}
 				answer, err := c.TryResponse("GET")
 				if err != nil {
@@ -175,7 +184,9 @@ func TestCachePrivateFollowers(t *testing.T) {
 				bodies <- string(answer.Body)
 			})
 		}
-		testnet.Eventually(t, "all to wait", func() bool { return g.metric(`sluice_cache_requests_total{policy="kept",result="collapsed"}`) == fmt.Sprint(crowd-1) })
+		testnet.Eventually(t, "all to wait", func() bool {
+			return g.metric(`sluice_cache_requests_total{policy="kept",result="collapsed"}`) == fmt.Sprint(crowd-1)
+		})
 		close(release)
 		done.Wait()
 		seen := map[string]bool{}
@@ -193,7 +204,7 @@ func TestCachePrivateFollowers(t *testing.T) {
 func TestCacheBreaksOff(t *testing.T) {
 	origin, asked := counting(t, func(n int64, r *testnet.Request) string {
 		if n == 1 {
-			return "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx"
+			return "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nx\r\n"
 		}
 		return page("whole", "Cache-Control: max-age=60")
 	})

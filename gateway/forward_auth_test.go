@@ -203,3 +203,31 @@ func TestForgedIdentity(t *testing.T) {
 		t.Errorf("the backend got\n%s", got)
 	}
 }
+
+// TestRefusedChangesNothing: who is turned away by a redirect has not changed what is stored.
+func TestRefusedChangesNothing(t *testing.T) {
+	backend := telling(t)
+	text := strings.Replace(consulting(deciding(t).Addr, backend.Addr), "routes:\n", `routes:
+  - {name: stored, match: {path: /stored, method: GET}, policies: [{cache: {ttl: 1h}}], backend: app}
+  - {name: change, match: {path: /stored, method: POST}, policies: [asked], backend: app}
+`, 1)
+	g := start(t, text)
+	c := g.dial("public")
+	gets := func() int {
+		c.Do("GET", with("/stored"))
+		return strings.Count(backend.Received(), "GET /stored")
+	}
+	post := func(decide string) int {
+		c.Send("POST /stored HTTP/1.1\r\nHost: bank.example\r\nX-Decide: " + decide + "\r\nContent-Length: 0\r\n\r\n")
+		return c.ReadResponse("POST").Status
+	}
+	if gets() != 1 || gets() != 1 {
+		t.Fatal("the answer is not stored, so that this test shows nothing")
+	}
+	if status := post("302"); status != 302 || gets() != 1 {
+		t.Errorf("after a refused change (%d) the stored answer is gone", status)
+	}
+	if status := post("yes"); status != 200 || gets() != 2 {
+		t.Errorf("after a change (%d) the stored answer is still there", status)
+	}
+}

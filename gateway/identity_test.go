@@ -336,8 +336,24 @@ func TestUnknownKeys(t *testing.T) {
 	if n := i.count(); n != 1 {
 		t.Errorf("%d fetches, want 1", n)
 	}
-	if got := g.metric(`sluice_authentications_total{policy="sign-in",result="refused"}`); got != "50" {
-		t.Errorf("%s refusals counted, want 50", got)
+	again := "Authorization: Bearer " + key.token("d", "")
+	for range 3 {
+		c.Do("GET", with("/token", again))
+	}
+	for series, want := range map[string]string{
+		`sluice_authentications_total{policy="sign-in",result="refused"}`: "50", `sluice_key_fetches_total{policy="sign-in",result="ok"}`: "1",
+		`sluice_verified_callers_total{policy="sign-in",event="hit"}`: "2",
+	} {
+		if got := g.metric(series); got != want {
+			t.Errorf("%s is %q, want %s", series, got, want)
+		}
+	}
+	if got := g.metric(`sluice_verified_callers_bytes{policy="sign-in"}`); len(got) < 3 {
+		t.Errorf("two tokens are remembered in %q bytes", got)
+	}
+	g.take(fixed("x"))
+	if got := g.metric(`sluice_verified_callers_bytes{policy="sign-in"}`); got != "" {
+		t.Errorf("without the policy there are still %s bytes", got)
 	}
 }
 
@@ -435,48 +451,6 @@ func TestChallenges(t *testing.T) {
 	testnet.Eventually(t, "a line that names the rule", func() bool {
 		return strings.Contains(g.out.String(), `"reason":"not_allowed"`) && strings.Contains(g.out.String(), `"policy":"members"`)
 	})
-}
-
-// TestBasicAuth: names and passwords of a file, which is read again when it changes.
-func TestBasicAuth(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "users")
-	line := func(user, password string) string {
-		sum := sha256.Sum256([]byte(password))
-		return user + ":{SHA256}" + base64.StdEncoding.EncodeToString(sum[:]) + "\n"
-	}
-	write(t, name, line("jane", "one"))
-	g := start(t, fmt.Sprintf(`version: 1
-listeners: {public: {address: "127.0.0.1:0", protocol: http}}
-consumers: [{name: jane}]
-routes: [{policies: [{basic_auth: {file: %q, realm: staff}}, {request: {headers: {set: {X-Name: "${claims.sub}"}}}}], backend: app}]
-backends: {app: {endpoints: [%q]}}
-`, name, telling(t).Addr))
-	c := g.dial("public")
-	ask := func(user, password string) string {
-		r := c.Do("GET", with("/", "Authorization: Basic "+base64.StdEncoding.EncodeToString([]byte(user+":"+password))))
-		if r.Status == 200 {
-			return lines(r.Body, "X-Name", "X-Consumer")
-		}
-		return told(r)
-	}
-	const refused = `401 credentials_wrong; WWW-Authenticate: Basic realm="staff", charset="UTF-8"`
-	if got := ask("jane", "one"); got != "GET /\nX-Name: jane\nX-Consumer: jane" {
-		t.Error(got)
-	}
-	if got := ask("jane", "two"); got != refused {
-		t.Error(got)
-	}
-	if got := told(c.Do("GET", with("/"))); got != `401 credentials_missing; WWW-Authenticate: Basic realm="staff", charset="UTF-8"` {
-		t.Error(got)
-	}
-	write(t, name, line("joe", "one")+line("jane", "two"))
-	testnet.Eventually(t, "the new password", func() bool { return ask("jane", "two") == "GET /\nX-Name: jane\nX-Consumer: jane" })
-	if got := ask("jane", "one"); got != refused {
-		t.Errorf("the old password: %s", got)
-	}
-	if got := ask("joe", "one"); got != "GET /\nX-Name: joe" {
-		t.Error(got)
-	}
 }
 
 // TestSecretsAreNotShown: no credential of a request, good or bad, stands in an answer, the log, the metrics, the reports or the admin pages.

@@ -128,3 +128,42 @@ func TestRewriteChecked(t *testing.T) {
 		}
 	}
 }
+
+// A copy for a mirror is what the backend got, also where the body comes to its end long after the backend has answered.
+func TestRewriteMirrored(t *testing.T) {
+	early := testnet.NewOrigin(t, func(c *testnet.OriginConn) {
+		if c.Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") {
+			c.ReadRequest()
+		}
+	})
+	copies := make(chan string, 4)
+	shadow := scripted(t, func(r *testnet.Request) string {
+		copies <- fmt.Sprintf("%s %s %s", r.Method, r.Target, r.Body)
+		return ok("x")
+	})
+	g := start(t, fmt.Sprintf(`version: 1
+listeners: {web: {address: "127.0.0.1:0", protocol: http}}
+routes:
+  - {name: early, match: {path: /early, method: POST}, rewrite: {method: PUT, path: /things}, backend: early, mirror: shadow}
+  - {name: plain, match: {path: /plain, method: POST}, rewrite: {method: PUT, path: /things}, backend: app, mirror: shadow}
+backends:
+  app: {endpoints: [%q]}
+  early: {endpoints: [%q]}
+  shadow: {endpoints: [%q]}
+`, repeating(t).Addr, early.Addr, shadow.Addr))
+	c := g.dial("web")
+	if r := c.Do("POST", "POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"); r.Status != 200 {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+	if got := testnet.Receive(t, "the copy", copies); got != "PUT /things hi" {
+		t.Errorf("mirrored: %s", got)
+	}
+	c.Send("POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf ")
+	c.Send("whole")
+	if r := c.ReadResponse("POST"); r.Status != 200 {
+		t.Errorf("%d %s", r.Status, r.Body)
+	}
+	if got := testnet.Receive(t, "the copy", copies); got != "PUT /things half whole" {
+		t.Errorf("mirrored: %s", got)
+	}
+}

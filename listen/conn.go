@@ -28,9 +28,9 @@ type Conn struct {
 	options  *Options // those it was accepted with
 	remote   netip.AddrPort
 	local    netip.AddrPort
-	tlvs     []byte    // of the PROXY header
-	by       time.Time // when the handshakes must have ended; set where there are any
-	secured  *TLSInfo  // nil without TLS
+	tlvs     []byte              // of the PROXY header
+	by       time.Time           // when the handshakes must have ended; set where there are any
+	secured  *TLSInfo            // nil without TLS
 	shown    []*x509.Certificate // by the client
 	state    atomic.Uint32
 	shard    metric.Shard

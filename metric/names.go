@@ -58,6 +58,9 @@ const (
 	Steps
 	StepsCrowded
 	Authentications
+	VerifiedCallers
+	VerifiedBytes
+	KeyFetches
 	LimitDecisions
 	BodyBytes
 	BodiesRefused
@@ -177,7 +180,11 @@ var table = [numFamilies]row{
 	BodiesRefused:   {name: "sluice_bodies_refused_total", kind: counter, help: "Bodies that found no room in memory."},
 	EncodersSkipped: {name: "sluice_encoders_skipped_total", kind: counter, help: "Answers sent as they are because there was no room to compress them."},
 	LimitDecisions:  {name: "sluice_limit_decisions_total", kind: counter, labels: []string{"policy", "result"}, help: "What limits decided: passed, refused, and how often without their store."},
-	Authentications: {name: "sluice_authentications_total", kind: counter, labels: []string{"policy", "result"}, help: "Callers that identity policies let pass or refused."},
+	Authentications: {name: "sluice_authentications_total", kind: counter, labels: []string{"policy", "result"}, help: "Callers that identity policies let pass or refused; crowded are those of the refused whose passwords were not checked, because too many waited for that."},
+	VerifiedCallers: {name: "sluice_verified_callers_total", kind: counter, labels: []string{"policy", "event"},
+		help: "What became of the memory of verified credentials: hit, miss, and evicted to make room."},
+	VerifiedBytes: {name: "sluice_verified_callers_bytes", kind: gauge, labels: []string{"policy"}, help: "Bytes of verified credentials that are remembered."},
+	KeyFetches:    {name: "sluice_key_fetches_total", kind: counter, labels: []string{"policy", "result"}, help: "Attempts to get the keys of an issuer, by how they ended."},
 	CacheRequests: {name: "sluice_cache_requests_total", kind: counter, labels: []string{"policy", "result"},
 		help: "Requests that caches were asked about: hit, stale, miss (it fetched the answer), collapsed (it waited for the fetch of another), pass (it went on without the cache) or refused (it wanted a stored answer only)."},
 	CacheEvents: {name: "sluice_cache_events_total", kind: counter, labels: []string{"policy", "event"},

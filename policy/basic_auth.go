@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
 )
 
 // BasicAuthOptions lets pass who has a name and a password (RFC 7617). The name is the caller's `claims.sub`, and the consumer of that name, if there is
@@ -38,10 +39,26 @@ type passwordsKey struct {
 }
 
 // keptPasswords are passwords as a keep-pool wants them.
-type keptPasswords struct{ *identity.Passwords }
+type keptPasswords struct {
+	*identity.Passwords
+	series remembering
+}
 
 // Close implements io.Closer.
-func (k keptPasswords) Close() error { k.Passwords.Close(); return nil }
+func (k keptPasswords) Close() error { k.Passwords.Close(); k.series.scope.Release(); return nil }
+
+// openPasswords reads a file of passwords, with a memory of its own.
+func openPasswords(file string, o identity.PasswordsOptions, c *BuildContext) (keptPasswords, error) {
+	series, counts := newRemembering(c)
+	o.Cache, o.Refused, o.Report = counts, series.scope.Counter(metric.Authentications, c.Name, "crowded"), c.Program.Reporter()
+	p, err := identity.OpenPasswords(file, o)
+	if err != nil {
+		series.scope.Release()
+		return keptPasswords{}, err
+	}
+	series.measure(c.Name, p.Stats)
+	return keptPasswords{p, series}, nil
+}
 
 // Degraded implements Degraded.
 func (k keptPasswords) Degraded() string {
@@ -67,10 +84,8 @@ func newBasicAuth(o *BasicAuthOptions, c *BuildContext) any {
 		pw.Close()
 		return p
 	}
-	options.Report = c.Program.Reporter()
 	k, ok := kept(c, passwordsKey{string(o.File), c.Consumers.sum()}, func() (keptPasswords, error) {
-		pw, err := identity.OpenPasswords(string(o.File), options)
-		return keptPasswords{pw}, err
+		return openPasswords(string(o.File), options, c)
 	})
 	if !ok {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
 	"github.com/sluice-gateway/sluice/metric"
 )
@@ -154,4 +155,21 @@ func (c *wallClock) at(now int64) time.Time {
 		c.until.Store(now + int64(time.Second))
 	}
 	return time.Unix(0, now+c.offset.Load())
+}
+
+// remembering is the series of what is kept of verified credentials. It lives as long as that does, so over configurations.
+type remembering struct{ scope *metric.Scope }
+
+// newRemembering opens the series under the name of the policy that is being built, and returns what a cache counts by.
+func newRemembering(c *BuildContext) (remembering, identity.CacheMetrics) {
+	s := c.Program.Registry().Scope()
+	return remembering{s}, identity.CacheMetrics{
+		Hits: s.Counter(metric.VerifiedCallers, c.Name, "hit"), Misses: s.Counter(metric.VerifiedCallers, c.Name, "miss"),
+		Evicted: s.Counter(metric.VerifiedCallers, c.Name, "evicted"),
+	}
+}
+
+// measure shows how much is remembered.
+func (r remembering) measure(name string, stats func() identity.CacheStats) {
+	r.scope.GaugeFunc(metric.VerifiedBytes, func() int64 { return stats().Bytes }, name)
 }

@@ -12,7 +12,7 @@ import (
 //	sum of the request   32 bytes
 //	status, length       uvarint each
 //	number of fields     uvarint; then of each: name, value, both behind their lengths as uvarint
-//	body                 the rest
+//	body                 the rest, behind its length as uvarint
 //
 // What is read is not trusted: whoever can write into the store could else write into connections.
 
@@ -48,7 +48,7 @@ func appendAnswer(b []byte, r *answer) []byte {
 			b = append(binary.AppendUvarint(b, uint64(len(f.Value))), f.Value...)
 		}
 	}
-	return append(b, r.body...)
+	return append(binary.AppendUvarint(b, uint64(len(r.body))), r.body...)
 }
 
 // decodeAnswer reads the text of an answer, and reports whether it is one that can be given. The answer refers to the text.
@@ -69,13 +69,11 @@ func decodeAnswer(text []byte) (*answer, bool) {
 			r.fields = append(r.fields, message.FieldValue{Name: field, Value: value})
 		}
 	}
-	if d.broken || status < 200 {
+	size := d.number(maxReplay)
+	if d.broken || status < 200 || size != uint64(len(d.text)) || size > 0 && size != length {
 		return nil, false
 	}
 	r.state, r.status, r.body, r.length = answerThere, int(status), d.text, int64(length)
-	if len(r.body) > maxReplay || len(r.body) > 0 && r.length != int64(len(r.body)) {
-		return nil, false
-	}
 	return r, true
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-gateway/sluice/config"
 	"github.com/sluice-gateway/sluice/identity"
 	"github.com/sluice-gateway/sluice/message"
+	"github.com/sluice-gateway/sluice/metric"
 )
 
 // JWTOptions lets pass who has a signed token (JWT, RFC 7519) of an issuer. Its claims are known to expressions behind it as `claims`.
@@ -105,16 +106,48 @@ type jwtPolicy struct {
 }
 
 // keptKeys are keys as a keep-pool wants them.
-type keptKeys struct{ *identity.Keys }
+type keptKeys struct {
+	*identity.Keys
+	scope *metric.Scope
+}
 
 // Close implements io.Closer.
-func (k keptKeys) Close() error { k.Keys.Close(); return nil }
+func (k keptKeys) Close() error { k.Keys.Close(); k.scope.Release(); return nil }
+
+// openKeys begins to get keys. The series live as long as they do.
+func openKeys(j *JWKS, c *BuildContext) (keptKeys, error) {
+	s := c.Program.Registry().Scope()
+	k, err := identity.OpenKeys(identity.KeysOptions{
+		File: string(j.File), URL: j.URL, Refresh: j.Refresh, Timeout: j.Timeout, MinInterval: j.MinInterval, Report: c.Program.Reporter(),
+		Fetched: s.Counter(metric.KeyFetches, c.Name, "ok"), Failed: s.Counter(metric.KeyFetches, c.Name, "failed"),
+	})
+	if err != nil {
+		s.Release()
+	}
+	return keptKeys{k, s}, err
+}
 
 // keptVerifier is a verifier as a keep-pool wants it.
-type keptVerifier struct{ *identity.Verifier }
+type keptVerifier struct {
+	*identity.Verifier
+	series remembering
+}
 
-// Close implements io.Closer: a verifier has nothing of its own to end.
-func (keptVerifier) Close() error { return nil }
+// Close implements io.Closer.
+func (k keptVerifier) Close() error { k.series.scope.Release(); return nil }
+
+// openVerifier makes a verifier with a memory of its own.
+func openVerifier(o identity.VerifierOptions, c *BuildContext) (keptVerifier, error) {
+	series, counts := newRemembering(c)
+	o.Cache = counts
+	v, err := identity.NewVerifier(o)
+	if err != nil {
+		series.scope.Release()
+		return keptVerifier{}, err
+	}
+	series.measure(c.Name, v.Stats)
+	return keptVerifier{v, series}, nil
+}
 
 // keysKey is what keys are kept under: their source.
 type keysKey struct {
@@ -175,12 +208,7 @@ func (p *jwtPolicy) open(o *JWTOptions, c *BuildContext) bool {
 	if o.JWKS != nil {
 		j := o.JWKS
 		key.keys = keysKey{string(j.File), j.URL, j.Refresh, j.Timeout, j.MinInterval}
-		keys, ok := kept(c, key.keys, func() (keptKeys, error) {
-			k, err := identity.OpenKeys(identity.KeysOptions{
-				File: string(j.File), URL: j.URL, Refresh: j.Refresh, Timeout: j.Timeout, MinInterval: j.MinInterval, Report: c.Program.Reporter(),
-			})
-			return keptKeys{k}, err
-		})
+		keys, ok := kept(c, key.keys, func() (keptKeys, error) { return openKeys(j, c) })
 		switch {
 		case ok:
 			v.Keys = keys.Keys
@@ -196,10 +224,7 @@ func (p *jwtPolicy) open(o *JWTOptions, c *BuildContext) bool {
 		}
 		return true
 	}
-	verifier, ok := kept(c, key, func() (keptVerifier, error) {
-		made, err := identity.NewVerifier(v)
-		return keptVerifier{made}, err
-	})
+	verifier, ok := kept(c, key, func() (keptVerifier, error) { return openVerifier(v, c) })
 	p.verifier = verifier.Verifier
 	return ok
 }

@@ -34,10 +34,26 @@ type authoritiesKey struct {
 }
 
 // keptAuthorities are authorities as a keep-pool wants them.
-type keptAuthorities struct{ *identity.Authorities }
+type keptAuthorities struct {
+	*identity.Authorities
+	series remembering
+}
 
 // Close implements io.Closer.
-func (k keptAuthorities) Close() error { k.Authorities.Close(); return nil }
+func (k keptAuthorities) Close() error { k.Authorities.Close(); k.series.scope.Release(); return nil }
+
+// openAuthorities reads a file of authorities, with a memory of its own.
+func openAuthorities(file string, o identity.AuthoritiesOptions, c *BuildContext) (keptAuthorities, error) {
+	series, counts := newRemembering(c)
+	o.Cache, o.Report = counts, c.Program.Reporter()
+	a, err := identity.OpenAuthorities(file, o)
+	if err != nil {
+		series.scope.Release()
+		return keptAuthorities{}, err
+	}
+	series.measure(c.Name, a.Stats)
+	return keptAuthorities{a, series}, nil
+}
 
 // Degraded implements Degraded.
 func (k keptAuthorities) Degraded() string {
@@ -64,10 +80,8 @@ func newMTLS(o *MTLSOptions, c *BuildContext) any {
 		a.Close()
 		return p
 	}
-	options.Report = c.Program.Reporter()
 	k, ok := kept(c, authoritiesKey{string(o.CA), c.Consumers.sum()}, func() (keptAuthorities, error) {
-		a, err := identity.OpenAuthorities(string(o.CA), options)
-		return keptAuthorities{a}, err
+		return openAuthorities(string(o.CA), options, c)
 	})
 	if !ok {
 		return nil

@@ -181,7 +181,8 @@ func (s *state) answer(x *message.Exchange, ran, from int) {
 	if from == 0 {
 		s.tellVersion(x)
 	}
-	if a := &s.asked; a.unsafe && s.site.Caches != nil && x.Response.Status < 400 {
+	// A redirect by which a policy turns a caller away has changed nothing: anybody could empty caches by being turned away.
+	if a := &s.asked; a.unsafe && s.site.Caches != nil && x.Response.Status < 400 && x.Outcome.Reason == message.ReasonNone {
 		s.site.Caches.Invalidate(x, a.host, a.port, a.path, a.query)
 	}
 }

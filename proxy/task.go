@@ -49,7 +49,11 @@ func (s *state) Detach(x *message.Exchange, from int, given policy.Task) (cancel
 	t := tasks.Get().(*task)
 	message.CopyRequest(&t.x, x)
 	for _, c := range x.Captures {
-		t.x.Captures = append(t.x.Captures, message.Capture{Name: c.Name, Value: t.x.Keep(c.Value), Raw: t.x.Keep(c.Raw)})
+		own := message.Capture{Name: c.Name, Value: t.x.Keep(c.Value)}
+		if c.Raw != nil { // there are several segments
+			own.Raw = t.x.Keep(c.Raw)
+		}
+		t.x.Captures = append(t.x.Captures, own)
 	}
 	t.x.Times.Read = message.Now()
 	t.x.Request.Upgrade = nil

@@ -11,3 +11,11 @@ func TestCheckAnswerAllocatesNothing(t *testing.T) {
 		t.Errorf("checking an answer allocates %v times", n)
 	}
 }
+
+func TestNumbersAllocateNothing(t *testing.T) {
+	n := Numbers{Count: 1000}
+	place := []byte(NumberPlace)
+	if got := testing.AllocsPerRun(100, func() { n.put(place) }); got != 0 {
+		t.Errorf("a number allocates %v times", got)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sluice-gateway/sluice/config"
+	"github.com/sluice-gateway/sluice/policy"
 )
 
 func plan(t *testing.T) Plan {
@@ -183,7 +184,7 @@ func TestSluiceAcceptsItsConfigurations(t *testing.T) {
 	single.Single = true
 	for name, p := range map[string]Plan{"plain": plan(t), "secure": secure, "many": many,
 		"tcp": relay(t, ProtocolTCP), "udp": relay(t, ProtocolUDP), "single": single} {
-		c, err := config.Load("sluice.yaml", []byte(render(t, p, Sluice)), config.Options{})
+		c, err := config.Load("sluice.yaml", []byte(render(t, p, Sluice)), config.Options{Kinds: policy.Kinds()})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -191,6 +192,68 @@ func TestSluiceAcceptsItsConfigurations(t *testing.T) {
 		if len(c.Warnings) > 0 {
 			t.Errorf("%s: warnings: %v", name, c.Warnings)
 		}
+	}
+}
+
+// gateways are all the work that there is a configuration for.
+func gateways() []Gateway {
+	return []Gateway{GatewayAPIKey, GatewayRate, GatewayBoth, GatewayJWT, GatewayRateKeys, GatewayTransform, GatewayCompose, GatewayCache}
+}
+
+// gateway is a plan with everything that the work needs.
+func gateway(t *testing.T, g Gateway) Plan {
+	p := plan(t)
+	p.Gateway, p.KeySet = g, "jwks.json"
+	p.Steps = []string{"127.0.0.1:20005", "127.0.0.1:20006", "127.0.0.1:20007"}
+	p.Consumers = []Consumer{{"app-0", strings.Repeat("0a", 32)}, {"app-1", strings.Repeat("0b", 32)}}
+	return p
+}
+
+func TestSluiceAcceptsItsGateways(t *testing.T) {
+	for _, g := range gateways() {
+		p := gateway(t, g)
+		text := render(t, p, Sluice)
+		c, err := config.Load("sluice.yaml", []byte(text), config.Options{Kinds: policy.Kinds()})
+		switch {
+		case err != nil:
+			t.Errorf("%s: %v", g, err)
+		case len(c.Warnings) > 0:
+			t.Errorf("%s: warnings: %v", g, c.Warnings)
+		}
+		want := p.Backends
+		if g == GatewayCompose {
+			want = p.Steps
+		}
+		for _, address := range want {
+			if !strings.Contains(text, address) {
+				t.Errorf("%s: %s is missing in\n%s", g, address, text)
+			}
+		}
+	}
+	if text := render(t, gateway(t, GatewayJWT), Sluice); !strings.Contains(text, Issuer) || !strings.Contains(text, Audience) {
+		t.Errorf("the tokens are of another issuer or for another audience than\n%s", text)
+	}
+	if text := render(t, gateway(t, GatewayRateKeys), Sluice); !strings.Contains(text, FillPath+"}") || !strings.Contains(text, "text: "+FillText+"}") {
+		t.Errorf("the table cannot be filled through\n%s", text)
+	}
+}
+
+// TestOnlyNGINXHasACache: what a proxy has no configuration for is an error, not a bare proxy.
+func TestOnlyNGINXHasACache(t *testing.T) {
+	for _, k := range Kinds() {
+		for _, g := range append(gateways(), "") {
+			want := g == "" || k == Sluice || g == GatewayCache && k.IsNGINX()
+			_, err := gateway(t, g).Files(k)
+			if k.CanServe(g) != want || (err == nil) != want {
+				t.Errorf("%s, %q: can %v, %v; want %v", k, g, k.CanServe(g), err, want)
+			}
+		}
+	}
+	if text := render(t, gateway(t, GatewayCache), NGINX); !strings.Contains(text, "proxy_cache_path") || !strings.Contains(text, "open_file_cache ") {
+		t.Errorf("NGINX does not cache:\n%s", text)
+	}
+	if text := render(t, plan(t), NGINX); strings.Contains(text, "cache") {
+		t.Errorf("NGINX caches:\n%s", text)
 	}
 }
 
