@@ -61,6 +61,9 @@ type Listener struct {
 	UDP *UDP `yaml:"udp"`
 	// TrustedProxies are the networks whose `X-Forwarded-*` fields, `X-Request-Id` and PROXY protocol headers are believed.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies,single"`
+	// TrustedIdentity believes what trusted proxies say of who calls (X-Consumer, X-Consumer-Plan, X-Authenticated-Subject, X-Client-Cert): for a balancer
+	// behind a gateway. Only proxies that take these fields out of their clients' requests may be trusted so. Else they are removed from every request.
+	TrustedIdentity bool `yaml:"trusted_identity" default:"false"`
 	// ProxyProtocol says whether connections of trusted proxies begin with a PROXY protocol header, version 1 or 2: `optional` takes one where it
 	// is there, `required` refuses connections without. A header of anyone else is refused. The default is `optional` for `http` and
 	// `https` listeners with `trusted_proxies`, else `off`. Where the server speaks first, `optional` would wait for the client in vain: use `required`.

@@ -69,6 +69,9 @@ func (l *Listener) Check(r *Reporter) {
 	l.checkTLS(r)
 	l.checkTarget(r)
 	l.checkMeaning(r)
+	if l.TrustedIdentity && len(l.TrustedProxies) == 0 && !r.Set(&l.TrustedProxies) {
+		r.AddSuggest(r.At(&l.TrustedIdentity), "add trusted_proxies: [NETWORK]", "trusted_identity: there are no trusted_proxies to believe")
+	}
 	for i, p := range l.TrustedProxies {
 		if p.Bits() == 0 && p.IsValid() {
 			r.Warn(r.At(&l.TrustedProxies[i]), "trusted_proxies: %s lets every client say who it is", p)

@@ -221,7 +221,7 @@ func TestRefusedChangesNothing(t *testing.T) {
 		c.Send("POST /stored HTTP/1.1\r\nHost: bank.example\r\nX-Decide: " + decide + "\r\nContent-Length: 0\r\n\r\n")
 		return c.ReadResponse("POST").Status
 	}
-	if gets() != 1 || gets() != 1 {
+	if first, second := gets(), gets(); first != 1 || second != 1 {
 		t.Fatal("the answer is not stored, so that this test shows nothing")
 	}
 	if status := post("302"); status != 302 || gets() != 1 {

@@ -400,6 +400,7 @@ func (g *Gateway) buildListener(gen *generation, l *config.Listener) (*boundList
 		WriteTimeout:   l.Timeouts.Write,
 		DrainLinger:    drainLinger,
 		Warn:           l.Strict == config.StrictWarn,
+		Identity:       l.TrustedIdentity,
 		OnWarn:         func(reason message.Reason) { strictness.Inc(0, int(reason)) },
 		OnAlias:        func(n int) { removed.Add(0, uint64(n)) },
 	}

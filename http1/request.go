@@ -112,7 +112,7 @@ func (p *requestParser) field(b []byte, at, cr int, x *message.Exchange, o *Serv
 	if reason != message.ReasonNone {
 		return reason
 	}
-	if message.ClientMayNotSend(f.id, b[at:at+f.nameLen]) {
+	if message.ClientMayNotSend(f.id, b[at:at+f.nameLen]) && (!o.Identity || f.id == 0 || f.id.Flags()&message.FlagIdentity == 0) {
 		p.aliases++
 		return message.ReasonNone
 	}

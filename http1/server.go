@@ -34,6 +34,7 @@ type ServerOptions struct {
 	Warn     bool           // count what paths and hosts would be refused for, where they can be forwarded
 	Upgrade  []string       // protocols that a client may upgrade to, lower case
 	Trailers []message.Name // request trailers that are forwarded
+	Identity bool           // fields that say who calls stay in the request, for the handler to decide; else they are removed
 
 	OnWarn  func(message.Reason) // called for each request that Warn let through; may be nil
 	OnAlias func(n int)          // called with the number of imitating fields removed; may be nil

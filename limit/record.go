@@ -97,8 +97,8 @@ func NewRecords(o RecordsOptions) (*Records, error) {
 	return r, nil
 }
 
-// Store returns where the records are.
-func (r *Records) Store() *Store { return r.store }
+// Ended returns a channel that Close closes.
+func (r *Records) Ended() <-chan struct{} { return r.stop }
 
 // name is what the store calls a key.
 func (r *Records) name(k Key) string { return r.names + hex.EncodeToString(k[:]) }

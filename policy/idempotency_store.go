@@ -114,11 +114,11 @@ func (m *storedReplays) watch(x *message.Exchange, key limit.Key, r *answer, dea
 			m.local.end(key, r, 0) // another one watches on
 			return false
 		}
-		var found limit.Record
-		x.Await(func() {
-			time.Sleep(min(left, watchEvery))
-			found = m.records.Look(key)
-		})
+		found, ok := m.look(x, key, min(left, watchEvery))
+		if !ok {
+			m.local.end(key, r, 0)
+			return false
+		}
 		switch found.Found {
 		case limit.Valued:
 			if other, ok := decodeAnswer(found.Value); ok && other.sum == r.sum {
@@ -137,4 +137,18 @@ func (m *storedReplays) watch(x *message.Exchange, key limit.Key, r *answer, dea
 			}
 		}
 	}
+}
+
+// look asks the store after a while; ok is false when the records end meanwhile.
+func (m *storedReplays) look(x *message.Exchange, key limit.Key, pause time.Duration) (found limit.Record, ok bool) {
+	x.Await(func() {
+		timer := time.NewTimer(pause)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			found, ok = m.records.Look(key), true
+		case <-m.records.Ended():
+		}
+	})
+	return found, ok
 }

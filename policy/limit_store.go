@@ -9,14 +9,10 @@ import (
 	"github.com/sluice-gateway/sluice/message"
 )
 
-// StoreUse says where a limit is counted.
-type StoreUse struct {
-	// Store is where requests are counted together with other gateways. Without it that is the top-level `store`, and without that one the memory of
-	// each gateway.
-	Store *config.Store `yaml:"store"`
-	// OnStoreFailure says what to do while the store is away: let pass (`open`), refuse with 503 (`closed`), or count in each gateway against its part of
-	// the limit (`share`).
-	OnStoreFailure string `yaml:"on_store_failure" default:"share" enum:"open closed share"`
+// storeUse is what a policy says of where it counts.
+type storeUse struct {
+	store     *config.Store // its own; nil for none
+	onFailure string        // one of the words of config
 }
 
 // failureMode returns what to do while the store is away.
@@ -97,7 +93,7 @@ type limiterOptions struct {
 	name    string // of what is counted together
 	windows []limit.Window
 	quota   limit.QuotaOptions // Limit 0 for none
-	use     StoreUse
+	use     storeUse
 }
 
 // limiterOf returns a limiter, or reports why there is none. It is nil where nothing is served.
@@ -108,7 +104,7 @@ func (c *BuildContext) limiterOf(o limiterOptions) (l limit.Limiter, ok bool) {
 	for i := range o.windows {
 		o.windows[i].Burst = o.windows[i].Quota() // whether it was written or not: what is counted is kept either way
 	}
-	s := c.storeOf(o.use.Store)
+	s := c.storeOf(o.use.store)
 	if s == nil {
 		return c.localLimiter(&o)
 	}
@@ -135,7 +131,7 @@ type keptShared struct{ *limit.Shared }
 func (k keptShared) Close() error { k.Shared.Close(); return nil }
 
 func (c *BuildContext) sharedLimiter(o *limiterOptions, store *limit.Store) (limit.Limiter, bool) {
-	mode := failureMode(o.use.OnStoreFailure)
+	mode := failureMode(o.use.onFailure)
 	key := sharedKey{store, o.name, fmt.Sprint(o.windows), quotaKeyOf(o, ""), o.quota.Limit, mode}
 	k, ok := kept(c, key, func() (keptShared, error) {
 		made, err := limit.NewShared(limit.SharedOptions{Store: store, Name: o.name, Windows: o.windows, Quota: o.quota, OnFailure: mode})

@@ -12,9 +12,12 @@ import (
 // PlanLimitOptions limits consumers as their plans say: by rate, and by a quota for each calendar period. A caller who is no known consumer is refused with
 // 403 `consumer_unknown`; a consumer without a plan is not limited.
 type PlanLimitOptions struct {
-	// Store and what is done while it is away.
-	Store          *config.Store `yaml:"store"`
-	OnStoreFailure string        `yaml:"on_store_failure" default:"share" enum:"open closed share"`
+	// Store is where requests are counted together with other gateways. Without it that is the top-level `store`, and without that one the memory of
+	// each gateway.
+	Store *config.Store `yaml:"store"`
+	// OnStoreFailure says what to do while the store is away: let pass (`open`), refuse with 503 (`closed`), or count in each gateway against its part of
+	// the limit (`share`).
+	OnStoreFailure string `yaml:"on_store_failure" default:"share" enum:"open closed share"`
 }
 
 // planLimitPolicy limits consumers by their plans.
@@ -63,7 +66,7 @@ func newPlanLimit(o *PlanLimitOptions, c *BuildContext) any {
 // period.
 func (c *BuildContext) planLimiter(plan *config.Plan, o *PlanLimitOptions) (*planLimiter, bool) {
 	l := new(planLimiter)
-	to := limiterOptions{name: c.limitScope("plan_limit"), use: StoreUse{o.Store, o.OnStoreFailure}}
+	to := limiterOptions{name: c.limitScope("plan_limit"), use: storeUse{o.Store, o.OnStoreFailure}}
 	if plan.Rate.Count > 0 {
 		w := limit.Window{Count: plan.Rate.Count, Per: plan.Rate.Per(), Burst: plan.Burst}
 		if err := w.Check(); err != nil {

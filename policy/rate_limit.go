@@ -23,9 +23,12 @@ type RateLimitOptions struct {
 	// Cost is an expression: what a request counts for. The default is 1.
 	Cost string `yaml:"cost"`
 
-	// Store and what is done while it is away.
-	Store          *config.Store `yaml:"store"`
-	OnStoreFailure string        `yaml:"on_store_failure" default:"share" enum:"open closed share"`
+	// Store is where requests are counted together with other gateways. Without it that is the top-level `store`, and without that one the memory of
+	// each gateway.
+	Store *config.Store `yaml:"store"`
+	// OnStoreFailure says what to do while the store is away: let pass (`open`), refuse with 503 (`closed`), or count in each gateway against its part of
+	// the limit (`share`).
+	OnStoreFailure string `yaml:"on_store_failure" default:"share" enum:"open closed share"`
 }
 
 // RateWindow is one rate of several.
@@ -109,7 +112,7 @@ func newRateLimit(o *RateLimitOptions, c *BuildContext) any {
 		p.policy = limit.AppendPolicy(p.policy, p.names[i], w.Quota(), w.Seconds())
 	}
 	var ok bool
-	p.limiter, ok = c.limiterOf(limiterOptions{name: c.limitScope("rate_limit"), windows: windows, use: StoreUse{o.Store, o.OnStoreFailure}})
+	p.limiter, ok = c.limiterOf(limiterOptions{name: c.limitScope("rate_limit"), windows: windows, use: storeUse{o.Store, o.OnStoreFailure}})
 	if !ok || p.key == nil || o.Cost != "" && p.cost == nil {
 		return nil
 	}

@@ -33,7 +33,7 @@ func (s *Site) recognise(x *message.Exchange) {
 func hop(x *message.Exchange) netip.Addr { return x.Client.Peer.Addr().Unmap().WithZone("") }
 
 // managedIDs is read-only: the fields that tell of the way here, and who calls. A client's copy is a claim
-// that only a trusted proxy may make.
+// that only a trusted proxy may make; who calls only where the codec lets it pass at all (trusted_identity).
 var managedIDs = func() (ids []message.ID) {
 	for id := range message.Known {
 		if id.Flags()&(message.FlagManaged|message.FlagIdentity) != 0 {

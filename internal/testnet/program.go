@@ -20,7 +20,7 @@ var packages = map[string]string{
 	"redis-server": "redis-server", "redis-cli": "redis-tools", "dig": "bind9-dnsutils", "dnsmasq": "dnsmasq-base", "curl": "curl",
 }
 
-// installing runs once, for all programs that are missing.
+// installing runs once, for all programs that are missing. Read-only.
 var installing = sync.OnceValue(install)
 
 // Programs returns the paths of programs that the test needs. Those that are missing are installed where that is possible (root on Debian, and nothing in

@@ -34,15 +34,16 @@ type service struct {
 	origins []*rig.Origin
 
 	mu     sync.Mutex
-	answer func(r *rig.Request) string // what a request is answered with, as bytes; "" closes the connection
-	hold   func(c *rig.OriginConn, r *rig.Request) bool
+	answer func(r *rig.Request) string  // what a request is answered with, as bytes; "" closes the connection
+	hold   func(c *rig.OriginConn) bool // what happens before that; false ends the connection
 }
 
 // options change the bank's configuration.
 type options struct {
 	replace []string // old and new texts, in turn; each old one has to be there
 	sunset  string   // of v1; "" is a day that is far off
-	empty   bool     // the gateway is not started
+
+	careless bool // clients write their credentials into addresses, which are logged
 }
 
 // newService starts a service with n endpoints.
@@ -75,7 +76,7 @@ func (s *service) reply(c *rig.OriginConn, r *rig.Request) (text string, more bo
 	s.mu.Lock()
 	hold, answer := s.hold, s.answer
 	s.mu.Unlock()
-	if hold != nil && !hold(c, r) {
+	if hold != nil && !hold(c) {
 		return "", false
 	}
 	return answer(r), true
@@ -93,8 +94,13 @@ func (s *service) always(text string) { s.answers(func(*rig.Request) string { re
 
 // holds lets every request wait for an event before it is answered.
 func (s *service) holds(event <-chan struct{}) {
+	s.when(func(c *rig.OriginConn) bool { return c.Wait(event) })
+}
+
+// when lets something happen before each answer; where it reports false the connection ends.
+func (s *service) when(hold func(c *rig.OriginConn) bool) {
 	s.mu.Lock()
-	s.hold = func(c *rig.OriginConn, _ *rig.Request) bool { return c.Wait(event) }
+	s.hold = hold
 	s.mu.Unlock()
 }
 
@@ -162,10 +168,25 @@ func start(t testing.TB, o options) *bank {
 			b.secrets = append(b.secrets, origin.Addr()[strings.LastIndexByte(origin.Addr(), ':'):])
 		}
 	}
-	if !o.empty {
-		b.Gateway = rig.Start(t, text)
+	b.Gateway = rig.Start(t, text)
+	if !o.careless {
+		t.Cleanup(b.searchLog)
 	}
 	return b
+}
+
+// searchLog looks through the access log and what operators are told for credentials: whoever may read them must not be able to call.
+func (b *bank) searchLog() {
+	b.Close()
+	told := b.Out.String() + b.Reports.String()
+	for _, secret := range append(b.signatures, partnerKey) {
+		if strings.Contains(told, secret) {
+			b.t.Errorf("the log tells %q", secret)
+		}
+	}
+	if strings.Contains(told, "goroutine ") {
+		b.t.Errorf("the log holds a stack:\n%.3000s", told)
+	}
 }
 
 // text returns the bank's configuration with the addresses and files of the test.

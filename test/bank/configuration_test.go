@@ -57,7 +57,7 @@ func folder(t *testing.T) (dir, text string) {
 		}
 		write(t, filepath.Join(dir, name), content)
 	}
-	return dir, read(t, "bank.yaml")
+	return dir, change(t, read(t, "bank.yaml"), "sunset: 2027-01-01", "sunset: 2999-01-01") // what is said must not depend on the day
 }
 
 // read reads a file of the example.
@@ -129,8 +129,8 @@ func TestRefusedConfigurations(t *testing.T) {
 		{"versions without an api", []string{"    api: bank-api\n    versions: [v1, v2]", "    versions: [v1, v2]"}},
 		{"an unknown default version", []string{"default: v2", "default: v3"}},
 		{"an unknown successor", []string{"successor: v2", "successor: v22"}},
-		{"a sunset before the deprecation", []string{"sunset: 2027-01-01", "sunset: 2025-01-01"}},
-		{"a date that is none", []string{"sunset: 2027-01-01", "sunset: 2027-13-01"}},
+		{"a sunset before the deprecation", []string{"sunset: 2999-01-01", "sunset: 2025-01-01"}},
+		{"a date that is none", []string{"sunset: 2999-01-01", "sunset: 2999-13-01"}},
 		{"an unknown policy", []string{"[sign-in, customers-only, fair-use]", "[sign-in, customer-only, fair-use]"}},
 		{"an unknown kind of policy", []string{"plan_limit: {}", "plan_limits: {}"}},
 		{"an unknown option", []string{"rate: 10/s, burst: 20", "rate: 10/s, bursts: 20"}},
@@ -194,7 +194,7 @@ func TestDoubtfulConfigurations(t *testing.T) {
 		{"a route that can never match, with versions", []string{"  - name: transfer\n", "  - name: again\n    api: bank-api\n    versions: [v1]\n    match: {path: \"/accounts/{number}\", method: GET}\n    backend: accounts\n  - name: transfer\n"}},
 		{"a route for another version", []string{"versions: [v1, v2]\n", "versions: [v2]\n", "  - name: transfer\n", "  - name: again\n    api: bank-api\n    versions: [v1]\n    match: {path: \"/accounts/{number}\", method: GET}\n    backend: accounts\n  - name: transfer\n"}},
 		{"nobody has a key", []string{"\n    api_keys: [\"sha256:5f7b2ed74a9736a538a6fb5a5a1a76afdcdd0d177d7fc6e79c6b6843527d848d\"]      # hex SHA-256 of the key demo-partner-key", ""}},
-		{"a version that has ended", []string{"deprecated: 2026-01-01, sunset: 2027-01-01", "deprecated: 2025-01-01, sunset: 2026-01-01"}},
+		{"a version that has ended", []string{"deprecated: 2026-01-01, sunset: 2999-01-01", "deprecated: 2025-01-01, sunset: 2026-01-01"}},
 		{"who calls is not asked", []string{"[sign-in, fair-use, five-seconds]", "[sign-in]", "policies: [sign-in, customers-only, fair-use]", "policies: [sign-in, fair-use]"}},
 	} {
 		warnings, err := check(file, change(t, text, c.replace...))

@@ -19,6 +19,8 @@ type issuer struct {
 	t   testing.TB
 	key *ecdsa.PrivateKey
 	kid string
+
+	signatures []string // of all tokens so far
 }
 
 // claims are what a token says.
@@ -30,7 +32,7 @@ func newIssuer(t testing.TB, kid string) *issuer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &issuer{t, key, kid}
+	return &issuer{t: t, key: key, kid: kid}
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
@@ -67,7 +69,9 @@ func (i *issuer) seal(header, payload string) string {
 	if err != nil {
 		i.t.Fatal(err)
 	}
-	return text + "." + encode(append(fixed(r), fixed(s)...))
+	signature := encode(append(fixed(r), fixed(s)...))
+	i.signatures = append(i.signatures, signature)
+	return text + "." + signature
 }
 
 func fixed(n *big.Int) []byte { return n.FillBytes(make([]byte, 32)) }

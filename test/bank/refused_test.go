@@ -4,10 +4,13 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sluice-gateway/sluice/test/rig"
 )
 
 // refusal is a request that must not come to a backend, and what its client is told.
@@ -114,7 +117,6 @@ func TestUnauthorized(t *testing.T) {
 		{name: "no token, overview", request: get("/overview"), status: 401, reason: "token_missing", fields: []string{challenge}},
 		{name: "another scheme", request: get("/overview", "Authorization: Basic Zm9vOmJhcg=="), status: 401, reason: "token_missing", fields: []string{challenge}},
 		{name: "the scheme alone", request: get("/overview", "Authorization: Bearer"), status: 401, reason: "token_missing", fields: []string{challenge}},
-		{name: "in the query", request: get("/overview?access_token=" + good), status: 401, reason: "token_missing", fields: []string{challenge}},
 		{name: "in a cookie", request: get("/overview", "Cookie: Authorization="+good), status: 401, reason: "token_missing", fields: []string{challenge}},
 		{name: "twice", request: get("/overview", bearer(good), bearer(good)), status: 401, reason: "header_repeated", fields: []string{invalid}},
 		{name: "twice, different", request: get("/overview", "Authorization: Basic eA==", bearer(good)), status: 401, reason: "header_repeated", fields: []string{invalid}},
@@ -132,6 +134,7 @@ func TestUnauthorized(t *testing.T) {
 		account("not yet", b.sign(claims{"nbf": at(time.Hour)}), "token_not_yet_valid"),
 		account("no exp", b.sign(claims{"exp": nil}), "token_invalid"),
 		account("exp is a text", b.sign(claims{"exp": fmt.Sprint(at(time.Hour))}), "token_invalid"),
+		account("the subject is a number", b.sign(claims{"sub": 7}), "token_invalid"),
 		account("another issuer", b.sign(claims{"iss": "https://id.bank.example.evil"}), "issuer_wrong"),
 		account("no issuer", b.sign(claims{"iss": nil}), "issuer_wrong"),
 		account("another audience", b.sign(claims{"aud": "bank-api-2"}), "audience_wrong"),
@@ -143,7 +146,6 @@ func TestUnauthorized(t *testing.T) {
 		account("too long", b.sign(claims{"note": strings.Repeat("x", 17<<10)}), "token_invalid"),
 		{name: "no key", request: get("/rates/EUR"), status: 401, reason: "api_key_missing", fields: []string{keys, "RateLimit"}},
 		{name: "an empty key", request: get("/rates/EUR", "X-API-Key: "), status: 401, reason: "api_key_missing", fields: []string{keys}},
-		{name: "key in the query", request: get("/rates/EUR?X-API-Key=" + partnerKey), status: 401, reason: "api_key_missing", fields: []string{keys}},
 		{name: "a token for a key", request: get("/rates/EUR", bearer(good)), status: 401, reason: "api_key_missing", fields: []string{keys}},
 		{name: "unknown key", request: get("/rates/EUR", "X-API-Key: guess"), status: 401, reason: "api_key_unknown", fields: []string{keys, "RateLimit"}},
 		{name: "key in capitals", request: get("/rates/EUR", "X-API-Key: Demo-Partner-Key"), status: 401, reason: "api_key_unknown", fields: []string{keys}},
@@ -151,6 +153,18 @@ func TestUnauthorized(t *testing.T) {
 			reason: "api_key_unknown", fields: []string{keys}},
 		{name: "key twice", request: get("/rates/EUR", "X-API-Key: "+partnerKey, "X-API-Key: "+partnerKey), status: 401, reason: "header_repeated", fields: []string{keys}},
 		{name: "key with a comma", request: get("/rates/EUR", "X-API-Key: "+partnerKey+", "+partnerKey), status: 401, reason: "api_key_unknown", fields: []string{keys}},
+	})
+}
+
+// Credentials count where the configuration says, and nowhere else.
+func TestCredentialsElsewhere(t *testing.T) {
+	b := start(t, options{careless: true})
+	good := b.customer("7")
+	refuse(t, b, []refusal{
+		{name: "in the query", request: get("/overview?access_token=" + good), status: 401, reason: "token_missing", fields: []string{challenge}},
+		{name: "in the body", request: with("POST", "/transfers", &good, nil), status: 401, reason: "token_missing", fields: []string{challenge}},
+		{name: "key in the query", request: get("/rates/EUR?X-API-Key=" + partnerKey), status: 401, reason: "api_key_missing", fields: []string{keys}},
+		{name: "key as a token", request: get("/rates/EUR", bearer(partnerKey)), status: 401, reason: "api_key_missing", fields: []string{keys}},
 	})
 }
 
@@ -226,11 +240,11 @@ func TestContent(t *testing.T) {
 		{name: "announced only", request: "POST /transfers HTTP/1.1\r\nHost: a\r\n" + good + "\r\nContent-Type: application/json\r\nContent-Length: 65537\r\n\r\n", status: 413, reason: "body_too_large"},
 		{name: "announced more than there is memory", request: "POST /transfers HTTP/1.1\r\nHost: a\r\n" + good + "\r\nContent-Type: application/json\r\nContent-Length: 900000000000000\r\n\r\n",
 			status: 413, reason: "body_too_large"},
-		{name: "no type", request: typed(""), status: 415, reason: "content_type_unsupported"},
-		{name: "another type", request: typed("Content-Type: text/plain\r\n"), status: 415, reason: "content_type_unsupported"},
-		{name: "a type that begins alike", request: typed("Content-Type: application/json5\r\n"), status: 415, reason: "content_type_unsupported"},
-		{name: "a form", request: typed("Content-Type: application/x-www-form-urlencoded\r\n"), status: 415, reason: "content_type_unsupported"},
-		{name: "two types", request: transfer(`{}`, "Content-Type: text/plain"), status: 415, reason: "content_type_unsupported"},
+		{name: "no type", request: typed(""), status: 415, reason: "content_type_unsupported", fields: []string{"Accept: application/json"}},
+		{name: "another type", request: typed("Content-Type: text/plain\r\n"), status: 415, reason: "content_type_unsupported", fields: []string{"Accept: application/json"}},
+		{name: "a type that begins alike", request: typed("Content-Type: application/json5\r\n"), status: 415, reason: "content_type_unsupported", fields: []string{"Accept: application/json"}},
+		{name: "a form", request: typed("Content-Type: application/x-www-form-urlencoded\r\n"), status: 415, reason: "content_type_unsupported", fields: []string{"Accept: application/json"}},
+		{name: "two types", request: transfer(`{}`, "Content-Type: text/plain"), status: 415, reason: "content_type_unsupported", fields: []string{"Accept: application/json"}},
 		{name: "compressed", request: transfer(`{}`, "Content-Encoding: gzip"), status: 415, reason: "content_type_unsupported"},
 		{name: "broken", request: transfer(`{"to":`), status: 400, reason: "json_invalid", problem: pointers("#")},
 		{name: "broken, in chunks", request: chunked(transfer(`{"to":"a",}`), 1), status: 400, reason: "json_invalid", problem: pointers("#")},
@@ -250,6 +264,8 @@ func TestContent(t *testing.T) {
 		{name: "too deep", request: transfer(strings.Repeat("[", 65) + strings.Repeat("]", 65)), status: 422, reason: "json_too_deep", problem: pointers("#")},
 		{name: "too long a number", request: transfer(`{"amount":1` + strings.Repeat("0", 1000) + `}`), status: 422, reason: "json_too_large", problem: pointers("#")},
 		{name: "too long an exponent", request: transfer(`{"amount":1e1000000000}`), status: 422, reason: "json_too_large", problem: pointers("#")},
+		{name: "a subject with a line end", request: post("/transfers", `{"to":"a","amount":"1.00","currency":"EUR"}`, bearer(b.customer("a\r\nX-Evil: 1"))), status: 400, reason: "header_value_invalid"},
+		{name: "a subject with a zero byte", request: post("/transfers", `{"to":"a","amount":"1.00","currency":"EUR"}`, bearer(b.customer("a\x00"))), status: 400, reason: "header_value_invalid"},
 		{name: "key twice", request: transfer(`{"to":"a","amount":"1.00","currency":"EUR"}`, "Idempotency-Key: a", "Idempotency-Key: b"), status: 400, reason: "header_repeated"},
 		{name: "too long a key", request: transfer(`{"to":"a","amount":"1.00","currency":"EUR"}`, "Idempotency-Key: "+strings.Repeat("k", 256)), status: 400, reason: "idempotency_key_invalid"},
 		{name: "a key with a space", request: transfer(`{"to":"a","amount":"1.00","currency":"EUR"}`, "Idempotency-Key: a b"), status: 400, reason: "idempotency_key_invalid"},
@@ -281,4 +297,49 @@ func TestUnreadable(t *testing.T) {
 		refusal{name: "two lengths", request: "POST /transfers HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", status: 400, reason: "length_conflict"},
 	)
 	refuse(t, b, all)
+}
+
+// The issuer's keys cannot be had: who needs them is refused, the others are served.
+func TestIssuerAway(t *testing.T) {
+	away := rig.NewOrigin(t, "issuer", nil)
+	away.Unlisten()
+	at := "http://" + away.Addr() + "/jwks.json"
+	b := start(t, options{})
+	if err := b.Reload(change(t, b.text(options{}), "jwks: {file: "+filepath.Join(b.dir, "jwks.json")+"}", "jwks: {url: "+at+"}")); err != nil {
+		t.Fatal(err)
+	}
+	b.secrets = append(b.secrets, away.Addr(), at)
+	for _, target := range []string{"/v2/accounts/7", "/overview"} {
+		b.refused(t, refusal{request: get(target, bearer(b.customer("7"))), status: 503, reason: "jwks_unavailable", fields: []string{"Retry-After: 1"}})
+		b.refused(t, refusal{request: get(target), status: 401, reason: "token_missing", fields: []string{challenge}})
+	}
+	if r := b.ask(get("/rates/EUR", "X-API-Key: "+partnerKey)); r.Status != 200 {
+		t.Errorf("rates: %d %s", r.Status, r.Reason())
+	}
+}
+
+// A request that is refused before its body was read leaves the connection for the next one, which starts where it should.
+func TestConnectionGoesOn(t *testing.T) {
+	b := start(t, options{})
+	c := b.Dial("public")
+	good := bearer(b.customer("7"))
+	smuggled := "GET /status HTTP/1.1\r\nHost: a\r\n\r\n"
+	for _, q := range []struct {
+		request string
+		status  int
+	}{
+		{post("/transfers", smuggled), 401},
+		{chunked(post("/transfers", smuggled), 7), 401},
+		{post("/nowhere", smuggled), 404},
+		{post("/overview", smuggled, good), 405},
+		{strings.Replace(post("/transfers", smuggled, good), "application/json", "text/plain", 1), 415},
+		{post("/transfers", smuggled, good), 400},
+		{chunked(post("/transfers", `{"amount":1}`, good), 5), 422},
+		{get("/rates/EUR", "Content-Length: 5") + "abcde", 401},
+		{get("/v2/accounts/7", good), 200},
+	} {
+		if r := b.on(c, q.request); r.Status != q.status || r.Closes() {
+			t.Fatalf("%.40q: answer %d %s, want %d: %v", q.request, r.Status, r.Reason(), q.status, r.Header)
+		}
+	}
 }

@@ -139,6 +139,17 @@ func TestTransfer(t *testing.T) {
 	wants(t, r, 201, answer)
 	sent(t, b.transactions.last(t, r.Header.Get("X-Request-Id")), "POST", "/transfers", `{"from":"c-7","to":"DE1","amount":"10.50","currency":"EUR"}`, shaped...)
 
+	// Who calls is data. Where nobody is named the client's own word is no substitute.
+	for sub, want := range map[any]string{"${env:HOME}": `"${env:HOME}"`, "${claims.roles}": `"${claims.roles}"`, "\"": `"\""`, "ä": `"ä"`, nil: "null"} {
+		r = b.ask(post("/transfers", strings.TrimSpace(body), bearer(b.sign(claims{"sub": sub})), "X-Customer: forged"))
+		wants(t, r, 201, answer)
+		field := "X-Customer"
+		if sub != nil {
+			field += fmt.Sprint(": ", sub)
+		}
+		sent(t, b.transactions.last(t, r.Header.Get("X-Request-Id")), "POST", "/transfers", `{"to":"DE1","amount":"10.50", "currency":"EUR","from":`+want+`}`, field)
+	}
+
 	largest := `{"to":"DE1","amount":"10.50","currency":"EUR"` + strings.Repeat(" ", 64<<10-len(`{"to":"DE1","amount":"10.50","currency":"EUR"}`)) + `}`
 	wants(t, b.ask(post("/transfers", largest, token)), 201, answer)
 	typed := strings.Replace(post("/transfers", body, token), "application/json", "Application/JSON; charset=utf-8", 1)
@@ -300,6 +311,7 @@ func TestRates(t *testing.T) {
 	if status := r.Header.Get("Cache-Status"); !strings.HasPrefix(status, "sluice; hit; ttl=") || r.Header.Get("Age") == "" {
 		t.Errorf("Cache-Status: %q, Age: %q", status, r.Header.Get("Age"))
 	}
+	b.refused(t, refusal{request: get("/rates/none", key, "Cache-Control: only-if-cached"), status: 504, reason: "not_cached"})
 	// Who is refused gets nothing of what is kept.
 	b.refused(t, refusal{request: get("/rates/EUR"), status: 401, reason: "api_key_missing", fields: []string{keys, "Cache-Status", "Age"}})
 }
