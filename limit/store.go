@@ -58,6 +58,8 @@ type StoreOptions struct {
 	Timeout time.Duration
 	// Prefix begins the names of all that is kept; "" means DefaultStorePrefix.
 	Prefix string
+	// Of is what is kept in the store, for the lines that are reported; "" means limits.
+	Of string
 	// Instance tells instances apart: stores of one instance have the same. "" makes one up, so that the store stands for an instance of its own.
 	Instance string
 	// Now tells the monotonic clock in nanoseconds, the same that Limiter.Take is given; required.
@@ -118,6 +120,9 @@ func OpenStore(o StoreOptions) (*Store, error) {
 	}
 	if o.Prefix == "" {
 		o.Prefix = DefaultStorePrefix
+	}
+	if o.Of == "" {
+		o.Of = "limits"
 	}
 	if o.Report == nil {
 		o.Report = func(string) {}

@@ -212,7 +212,7 @@ func (v *vigil) away(why string) {
 	}
 	v.waiting, v.since = true, v.s.o.Now()
 	v.s.counted.outages.Add(1)
-	v.s.o.Report(fmt.Sprintf("the store of limits %s is away: %s; it is tried again in the background", v.s.address, why))
+	v.s.o.Report(fmt.Sprintf("the store of %s %s is away: %s; it is tried again in the background", v.s.o.Of, v.s.address, why))
 }
 
 // lost reports that a link was cut, and lets the next attempt wait if there was one just now.
@@ -233,7 +233,7 @@ func (v *vigil) lost() {
 func (v *vigil) back() {
 	now := v.s.o.Now()
 	if v.waiting {
-		v.s.o.Report(fmt.Sprintf("the store of limits %s is back after %v", v.s.address, time.Duration(now-v.since).Round(time.Millisecond)))
+		v.s.o.Report(fmt.Sprintf("the store of %s %s is back after %v", v.s.o.Of, v.s.address, time.Duration(now-v.since).Round(time.Millisecond)))
 	}
 	v.waiting, v.since = false, now
 }

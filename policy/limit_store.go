@@ -50,7 +50,7 @@ type storeKey struct {
 // What stores are used for.
 const (
 	storeOfLimits  = "limits"
-	storeOfRecords = "records"
+	storeOfRecords = "answers to idempotent requests"
 )
 
 // instance is what all stores of a program tell that they are, so that a program with several stores counts as one.
@@ -81,7 +81,7 @@ func (c *BuildContext) openStore(s *config.Store, use string, timeout time.Durat
 	}
 	k, ok := kept(c, storeKey{s.Redis, timeout, use}, func() (keptStore, error) {
 		made, err := limit.OpenStore(limit.StoreOptions{
-			URL: string(s.Redis), Timeout: timeout, Instance: i.name, Now: message.Now, Report: c.Program.Reporter(),
+			URL: string(s.Redis), Of: use, Timeout: timeout, Instance: i.name, Now: message.Now, Report: c.Program.Reporter(),
 		})
 		return keptStore{made}, err
 	})

@@ -28,7 +28,7 @@ const usage = `Sluice is a load balancer and API gateway in one program.
 usage:
   sluice run [--watch] FILE    serve a configuration; SIGHUP reloads it, SIGTERM drains and ends
   sluice check FILE            print every error of a configuration and end with 1 if there is one
-  sluice demo [--for 10s]      a bank of three services, the proxy before it, and a load to watch
+  sluice demo [--for 10s]      a bank behind an API gateway, and a load to watch
   sluice schema                print the JSON Schema of the configuration
   sluice docs                  print the reference of the configuration as Markdown
   sluice version               print the version
