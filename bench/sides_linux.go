@@ -132,17 +132,19 @@ func numbered(request []byte, n int) []byte {
 	return bytes.Replace(request, []byte(load.NumberPlace), fmt.Appendf(nil, "%0*d", len(load.NumberPlace), n), 1)
 }
 
-// The turns: two for each side.
+// The turns.
 const (
-	turnShare   = 0.4                    // of -seconds
-	laterWarmup = 150 * time.Millisecond // at most, of the second turn, before which the proxy has been warm
+	turnPairs   = 2                      // each side has two turns in each
+	turnShare   = 0.2                    // of -seconds
+	laterWarmup = 150 * time.Millisecond // at most, of all turns of a side but the first: before them the proxy has been warm
 )
 
-// turns loads the sides one after the other, then in the opposite order, so that a steady drift of the machine cancels out.
+// turns loads the sides one after the other, then in the opposite order, and all that again: a drift of the machine cancels out, and what disturbs one turn is a part of
+// the whole.
 func (s *suite) turns(ctx context.Context, list []*standing) error {
 	back := slices.Clone(list)
 	slices.Reverse(back)
-	for i, k := range slices.Concat(list, back) {
+	for i, k := range slices.Repeat(slices.Concat(list, back), turnPairs) {
 		w := load.Window{Warmup: s.warmup, Measure: time.Duration(turnShare * float64(s.options.measure()))}
 		if i >= len(list) {
 			w.Warmup = min(w.Warmup, laterWarmup)

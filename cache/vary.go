@@ -34,6 +34,9 @@ func varyOf(h *message.Header) (v *vary, any bool) {
 			if string(e) == "*" || !message.ValidToken(e) {
 				return nil, true
 			}
+			if message.Lookup(e).Flags()&message.FlagIdentity != 0 {
+				return nil, true // the proxy sets it behind the cache: what a caller sends under that name says nothing
+			}
 			names = append(names, lower(e))
 			if len(names) > 4*maxVary {
 				return nil, true

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,6 +61,15 @@ func install() error {
 		return fmt.Errorf("there is no apt-get here; install nodejs and npm in this system's way")
 	case os.Geteuid() != 0:
 		return fmt.Errorf("installing needs root; run %s", command)
+	}
+	// Tests of other packages may be installing something, too: they take the same lock.
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "sluice-test-install.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
 	}
 	for _, args := range [][]string{{"update", "-q"}, {"install", "-q", "-y", "--no-install-recommends", "nodejs", "npm"}} {
 		if out, err := execute("", apt, append([]string{"-o", "DPkg::Lock::Timeout=60"}, args...)...); err != nil {
