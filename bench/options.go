@@ -71,7 +71,7 @@ func parseOptions(args []string, out io.Writer) (options, error) {
 	f.BoolVar(&o.install, "install", true, "install missing peers with apt-get (Debian, root)")
 	f.BoolVar(&o.markdown, "markdown", false, "print the table as Markdown")
 	f.StringVar(&o.json, "json", "", "write every sample to this file")
-	f.StringVar(&o.profile, "profile", "", "after each loaded row, write a CPU profile of Sluice into this directory")
+	f.StringVar(&o.profile, "profile", "", "after each loaded row, write CPU profiles of Sluice into this directory")
 	f.BoolVar(&o.keep, "keep", false, "keep the directory with configurations and logs, and print its name")
 	f.BoolVar(&o.list, "list", false, "list the rows and end")
 	f.BoolVar(&quick, "quick", false, "a first impression: 1 round of 1 second, 2,000 idle connections, 200,000 keys")

@@ -38,6 +38,7 @@ type side struct {
 type standing struct {
 	side
 	*setup
+	next           int                // of the requests, where the next turn begins
 	before         map[string]float64 // the counters before the first turn
 	cpu, originCPU time.Duration
 	span           time.Duration
@@ -195,7 +196,8 @@ func (s *suite) loadSide(ctx context.Context, k *standing, w load.Window) (*load
 	if k.scraped {
 		stop = scrape(ctx, k.setup.plan.Admin)
 	}
-	client := load.Plain{Address: k.setup.plan.Address, Connections: k.clients, Requests: k.side.requests, Numbers: k.numbers, Body: k.side.body, Rate: k.rate, Window: w}
+	client := load.Plain{Address: k.setup.plan.Address, Connections: k.clients, Requests: k.side.requests, Next: &k.next, Numbers: k.numbers,
+		Body: k.side.body, Rate: k.rate, Window: w}
 	result, err := client.Run(ctx)
 	return result, errors.Join(err, stop())
 }

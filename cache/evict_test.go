@@ -104,19 +104,21 @@ func TestGhosts(t *testing.T) {
 	for i := range 150 {
 		visit(t, s, r, i, body)
 	}
-	if visit(t, s, r, 10, body) {
-		t.Fatal("nothing was evicted")
-	}
-	x := request(item(10), "")
-	var u Use
-	if s.Lookup(&u, x, r, nil, at(0)) != Hit {
-		t.Fatal("not stored")
+	const again = 20
+	for n := range again {
+		if visit(t, s, r, n, body) {
+			t.Fatalf("item %d was not evicted", n)
+		}
 	}
 	for i := 1000; i < 1300; i++ {
 		visit(t, s, r, i, body)
 	}
-	if !visit(t, s, r, 10, body) {
-		t.Error("a scan has evicted what had come back")
+	stayed := 0
+	for n := range again {
+		stayed += toInt(visit(t, s, r, n, body))
+	}
+	if stayed < again*3/4 { // a mark may have given its place to a later one
+		t.Errorf("a scan has evicted %d of %d that had come back", again-stayed, again)
 	}
 }
 

@@ -105,7 +105,7 @@ func (f *Flight) begin(p *message.Response, now int64) bool {
 	if f.ended {
 		return false
 	}
-	f.state, f.status, f.length, f.terms = growing, p.Status, p.Length, t
+	f.status, f.length, f.terms = p.Status, p.Length, t
 	f.upAge = p.Header.Has(message.Age)
 	f.keeps = t.kept
 	if f.held && !t.kept {
@@ -116,7 +116,9 @@ func (f *Flight) begin(p *message.Response, now int64) bool {
 			return false
 		}
 	}
-	f.signal()
+	if !f.withholds() {
+		f.show()
+	}
 	return true
 }
 
@@ -159,9 +161,13 @@ func (f *Flight) write(piece []byte) bool {
 		}
 		n := copy(tail, piece) // behind what readers may see
 		piece = piece[n:]
+		f.filled += int64(n)
 		f.mu.Lock()
-		f.size += int64(n)
-		f.signal()
+		if f.withholds() {
+			f.mu.Unlock()
+			continue
+		}
+		f.show()
 		ended := f.ended
 		f.mu.Unlock()
 		if ended {
@@ -169,6 +175,19 @@ func (f *Flight) write(piece []byte) bool {
 		}
 	}
 	return true
+}
+
+// withholds reports whether all of an answer of known length has come, and is to be stored. Readers get the end of it when that has been done: whoever
+// has it and asks again at once finds it in the store. The caller holds mu.
+func (f *Flight) withholds() bool { return f.keeps && f.filled == f.length }
+
+// show lets readers have what has come. The caller holds mu.
+func (f *Flight) show() {
+	if f.state == flying {
+		f.state = growing
+	}
+	f.size = f.filled
+	f.signal()
 }
 
 // repay gives back what was reserved for chunks that have been dropped.
@@ -185,7 +204,10 @@ func (f *Flight) repay() {
 func (f *Flight) tail(want int) ([]byte, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.keeps && f.size+int64(want) > f.rules.MaxObject {
+	if f.filled > f.size { // there is more than the length has told
+		f.show()
+	}
+	if f.keeps && f.filled+int64(want) > f.rules.MaxObject {
 		f.giveUp()
 	}
 	if !f.keeps && !f.waitRoom() {
@@ -198,20 +220,20 @@ func (f *Flight) tail(want int) ([]byte, bool) {
 	for _, c := range f.chunks {
 		end += int64(cap(c))
 	}
-	if end == f.size {
+	if end == f.filled {
 		f.addChunk(want)
 		end += int64(cap(f.chunks[len(f.chunks)-1]))
 	}
 	last := f.chunks[len(f.chunks)-1]
-	return last[int64(cap(last))-(end-f.size) : cap(last)], true
+	return last[int64(cap(last))-(end-f.filled) : cap(last)], true
 }
 
 // addChunk adds a chunk. One of a size that is not known grows with the body, so that it is at most as large as what has come. The caller holds
 // mu; the lock of the store's queue is taken below it, which takes none itself.
 func (f *Flight) addChunk(want int) {
-	size := min(max(int64(want), f.size, firstChunk), largeChunk)
+	size := min(max(int64(want), f.filled, firstChunk), largeChunk)
 	if f.keeps && f.length >= 0 {
-		size = min(largeChunk, max(1, f.length-f.size))
+		size = min(largeChunk, max(1, f.length-f.filled))
 	}
 	if !f.keeps && f.spare != nil {
 		f.chunks = append(f.chunks, f.spare)
@@ -311,6 +333,9 @@ func (f *Flight) breakOff(err error) {
 	if !f.ended {
 		f.rules.Namespace.count(Broken, f.hash)
 	}
+	if !f.ended {
+		f.show()
+	}
 	f.end(err)
 	grown := f.grown
 	f.grown = 0
@@ -321,7 +346,7 @@ func (f *Flight) breakOff(err error) {
 // complete ends the flight with its last byte, and stores the answer if it is to be kept.
 func (f *Flight) complete(now int64) {
 	f.mu.Lock()
-	if f.keeps && f.length >= 0 && f.size != f.length && f.status != 204 {
+	if f.keeps && f.length >= 0 && f.filled != f.length && f.status != 204 {
 		// The codec has taken the end of the body for its end, and the length says otherwise. What is not whole is never kept.
 		f.mu.Unlock()
 		f.breakOff(io.ErrUnexpectedEOF)
@@ -337,6 +362,9 @@ func (f *Flight) complete(now int64) {
 		f.store.release(grown)
 	}
 	f.mu.Lock()
+	if !f.ended {
+		f.show()
+	}
 	f.end(nil)
 	f.mu.Unlock()
 }
@@ -344,7 +372,7 @@ func (f *Flight) complete(now int64) {
 // entryOf makes the entry of a complete answer. The writer alone calls it: chunks are not changed any more.
 func (f *Flight) entryOf(now int64) *Entry {
 	e := &Entry{
-		res: f.res, hash: f.hash, status: f.status, length: f.size, terms: f.terms, stamped: now, chunks: f.compact(),
+		res: f.res, hash: f.hash, status: f.status, length: f.filled, terms: f.terms, stamped: now, chunks: f.compact(),
 	}
 	e.header.CopyFrom(&f.header)
 	e.spec, _ = varyOf(&e.header)
@@ -368,18 +396,18 @@ func (e *Entry) describe(request *message.Header) {
 
 // compact returns the chunks as they are stored. A small body is one piece, so that a hit costs no allocation, and no chunk wastes more than a quarter.
 func (f *Flight) compact() [][]byte {
-	if f.size == 0 {
+	if f.filled == 0 {
 		return nil
 	}
 	chunks := slices.Clone(f.chunks)
 	last := len(chunks) - 1
-	free := -f.size
+	free := -f.filled
 	for _, c := range chunks {
 		free += int64(cap(c))
 	}
 	chunks[last] = chunks[last][:int64(cap(chunks[last]))-free]
 	switch {
-	case last > 0 && f.size <= largeChunk:
+	case last > 0 && f.filled <= largeChunk:
 		return [][]byte{slices.Concat(chunks...)}
 	case free*4 > int64(cap(chunks[last])):
 		chunks[last] = slices.Clip(append([]byte(nil), chunks[last]...))

@@ -53,7 +53,8 @@ type Flight struct {
 
 	chunks  [][]byte // from offset base on; the last one is being filled
 	base    int64
-	size    int64 // bytes that have come
+	size    int64 // bytes that readers may have
+	filled  int64 // bytes that have come; the writer's own
 	grown   int64 // bytes reserved of the store's
 	dropped int64 // of them, bytes of chunks that are gone
 	keeps   bool  // it is to be stored: nothing is dropped before it is complete

@@ -22,7 +22,7 @@ func TestVaryOf(t *testing.T) {
 		{"Vary:\nVary: *", "", true},
 		{"Vary: Foo, *", "", true},
 		{"Vary: Accept, x-consumer", "", true}, // set behind the cache
-		{"Vary: Foo Bar", "", true}, // no list of names: nobody knows what it depends on
+		{"Vary: Foo Bar", "", true},            // no list of names: nobody knows what it depends on
 		{"Vary: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", "", true},
 	} {
 		v, any := varyOf(fieldsOf(c.fields))

@@ -109,6 +109,9 @@ func (c *BuildContext) warnOfChanges() {
 
 // Around implements Around.
 func (p *idempotencyPolicy) Around(x *message.Exchange, rest Rest) (done bool, err error) {
+	if x.Request.Upgrade != nil {
+		return false, nil // what follows is no answer that could be kept
+	}
 	text, f := p.keyText(&x.Request.Header)
 	if text == nil {
 		if f != nil {

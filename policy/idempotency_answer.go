@@ -118,6 +118,8 @@ func drain(b message.Body, length int64, m *bodyMemory) (out []byte, held int, w
 			whole = need <= maxReplay && m.reserve(room-cap(out))
 			if whole {
 				held += room - cap(out)
+			} else {
+				room = need // it is given on, and nothing more of it is held
 			}
 			out = append(make([]byte, 0, room), out...)
 			if !whole {

@@ -195,7 +195,9 @@ func TestIdempotencyStoreAway(t *testing.T) {
 	if got := w.send(two, post("k", "b")).String(); got != "200 answer 2 []" {
 		t.Errorf("the other: %s", got)
 	}
-	testnet.Eventually(t, "a report", func() bool { return strings.Contains(p.reported(), "answers to idempotent requests redis://"+server.Address()+" is away") })
+	testnet.Eventually(t, "a report", func() bool {
+		return strings.Contains(p.reported(), "answers to idempotent requests redis://"+server.Address()+" is away")
+	})
 	if (keptStore{p.recordStore()}).Degraded() == "" {
 		t.Error("it is not shown that the store is away")
 	}

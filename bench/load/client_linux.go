@@ -17,6 +17,7 @@ type Plain struct {
 	Address     string          // "127.0.0.1:port" of the proxy
 	Connections int             // keep-alive connections, opened at once
 	Requests    [][]byte        // sent in turn, over and over; see Request
+	Next        *int            // when set, which of the requests is the first one; it is left at the one to go on with
 	Numbers     *Numbers        // when set, each request has a NumberPlace, which gets the next number; not with Echo
 	Body        []byte          // what every answer must hold
 	Echo        bool            // no HTTP: the answer to a request is the request itself, and Body is not used
@@ -41,7 +42,11 @@ func (p Plain) Run(ctx context.Context) (*Result, error) {
 	// It is put back because children inherit it.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) }()
-	return &c.result, c.loop(ctx)
+	err = c.loop(ctx)
+	if p.Next != nil {
+		*p.Next = c.next
+	}
+	return &c.result, err
 }
 
 // conn is one keep-alive connection of the client. Its buffer is its own and reused for every answer.
@@ -98,6 +103,9 @@ func newClient(p Plain) (*client, error) {
 	if p.Fresh && (!p.Echo || p.Rate != 0) {
 		return nil, errors.New("load: new connections for every request need Echo and no rate")
 	}
+	if p.Next != nil && (*p.Next < 0 || *p.Next >= len(p.Requests)) {
+		return nil, fmt.Errorf("load: there is no request %d among %d", *p.Next, len(p.Requests))
+	}
 	if p.Numbers != nil && p.Echo {
 		return nil, errors.New("load: an echo is compared with its request, which numbers would have changed")
 	}
@@ -107,6 +115,9 @@ func newClient(p Plain) (*client, error) {
 		if c.schedule, err = NewSchedule(p.Rate); err != nil {
 			return nil, err
 		}
+	}
+	if p.Next != nil {
+		c.next = *p.Next
 	}
 	if p.Numbers != nil {
 		if c.Requests, c.places, err = p.Numbers.numbered(p.Requests); err != nil {

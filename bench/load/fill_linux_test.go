@@ -131,6 +131,30 @@ func TestPlainNumbersItsRequests(t *testing.T) {
 	if next < 10 {
 		t.Errorf("there were %d requests", next)
 	}
+	one, two := RequestWith("GET", "h", "/", nil, "X-Number: one"), RequestWith("GET", "h", "/", nil, "X-Number: two")
+	from := 1
+	p.Numbers, p.Requests, p.Next = nil, [][]byte{one, two}, &from
+	for range 2 {
+		want := []string{"one", "two"}[from]
+		first := from
+		if _, err := p.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		count := len(seen)
+		for n := range count {
+			if got := <-seen; n == 0 && got != want {
+				t.Errorf("the first request is %s, want %s", got, want)
+			}
+		}
+		if from != (first+count)%2 {
+			t.Errorf("after %d requests, of which the first was %d, %d is the next", count, first, from)
+		}
+	}
+	from = 2
+	if _, err := p.Run(t.Context()); err == nil {
+		t.Error("a request behind the last was accepted as the first")
+	}
+	p.Next, p.Numbers = nil, numbers
 	p.Echo = true
 	if _, err := p.Run(t.Context()); err == nil {
 		t.Error("numbers and echo were accepted together")

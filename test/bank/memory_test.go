@@ -15,11 +15,11 @@ import (
 // The race detector keeps several bytes for each byte of memory, so that what is counted here says nothing with it.
 
 // heap returns the bytes of the heap that are in use, garbage left out.
-func heap() uint64 {
+func heap() int64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
+	return int64(m.HeapAlloc)
 }
 
 // Case 57 of the security checklist: bodies that wait for their end in a policy are bounded together, not only each. What finds no room is refused with a
