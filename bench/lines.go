@@ -123,6 +123,7 @@ const (
 	metricMemory  = "kib_per_connection"
 
 	metricOver     = "over_bare"     // of a side: its CPU per request by that of the bare proxy
+	metricHeap     = "heap_bytes"    // of a side: what each request allocates; the steady state of a proxy is near 0
 	metricKeyBytes = "bytes_per_key" // resident memory for each client of a limit
 	metricAddedP50 = "added_p50_us"  // by a composition to its slowest step
 	metricAddedP99 = "added_p99_us"

@@ -52,6 +52,9 @@ const (
 	rateRefused  = `sluice_limit_decisions_total{policy="fair-use",result="refused"}`
 	stepsOK      = `sluice_steps_total{route="overview",step="%s",outcome="ok"}`
 	asked        = `sluice_endpoint_requests_total{`
+
+	requestsMade  = `sluice_requests_total{`
+	heapAllocated = `go_memstats_alloc_bytes_total`
 )
 
 // apiKeys sets beside each other: the bare proxy, one that knows its callers by API keys, one that limits them by address, and one that knows them and limits each.

@@ -16,6 +16,7 @@ import (
 func gatewaySuite(t *testing.T) *suite {
 	t.Helper()
 	s := testSuite(t)
+	s.seconds = 0.5 // of which a turn is a fifth
 	s.report, s.peers = &report.Report{}, []peer.Kind{peer.NGINX, peer.Sluice}
 	if err := s.buildSluice(t.Context()); err != nil || s.programs.Sluice == "" {
 		t.Fatal(err, s.report.Notes)
@@ -24,6 +25,17 @@ func gatewaySuite(t *testing.T) *suite {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// patiently measures again when a short window has passed without an answer, as it may on a crowded machine.
+func patiently(t *testing.T, measure func(context.Context, peer.Kind) (values, error), kind peer.Kind) (v values, err error) {
+	t.Helper()
+	for range 10 {
+		if v, err = measure(t.Context(), kind); err == nil || !strings.Contains(err.Error(), "no request was answered") {
+			break
+		}
+	}
+	return v, err
 }
 
 // TestGatewayRows measures each row of the API gateway once. What the rows prove before they measure holds here, too.
@@ -38,7 +50,7 @@ func TestGatewayRows(t *testing.T) {
 			}
 			seen++
 			t.Run(r.name+"/"+string(kind), func(t *testing.T) {
-				v, err := r.measure(t.Context(), kind)
+				v, err := patiently(t, r.measure, kind)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -83,11 +95,11 @@ func TestASideThatDoesNotDoWhatItSaysFails(t *testing.T) {
 		}, "only 0 are known"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v, err := s.beside(func(ctx context.Context, _ peer.Kind) ([]side, error) {
+			v, err := patiently(t, s.beside(func(ctx context.Context, _ peer.Kind) ([]side, error) {
 				x, err := s.textSide(ctx, 128, sideBare, c.work, get)
 				c.change(&x)
 				return []side{x}, err
-			}, nil)(t.Context(), peer.Sluice)
+			}, nil), peer.Sluice)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("measured %v, %v; want an error with %q", v, err, c.want)
 			}
@@ -119,6 +131,13 @@ func TestSummarizeComparesWithTheFirstSide(t *testing.T) {
 		if v[metric] != want {
 			t.Errorf("%s is %v, want %v", metric, v[metric], want)
 		}
+	}
+	if _, ok := v[metricOffered]; ok {
+		t.Error("a rate was offered")
+	}
+	list[0].rate, list[1].rate = 45_000, 45_000
+	if summarize(list, v); v[metricOffered] != 45_000 || v[metricRate] != 40_000 {
+		t.Errorf("%v of %v requests/s, want 40000 of 45000", v[metricRate], v[metricOffered])
 	}
 	if _, ok := v[metricOf(sideBare, metricOver)]; ok {
 		t.Error("the bare proxy is compared with itself")

@@ -187,7 +187,6 @@ func (s *suite) halfOfCompositions(ctx context.Context) (int, error) {
 
 // added is what a composition takes longer than its slowest step alone.
 func added(v values) {
-	v[metricRate] = min(v[metricOf(sideStep, metricRate)], v[metricOf(sideCompose, metricRate)])
 	v[metricAddedP50] = v[metricOf(sideCompose, metricP50)] - v[metricOf(sideStep, metricP50)]
 	v[metricAddedP99] = v[metricOf(sideCompose, metricP99)] - v[metricOf(sideStep, metricP99)]
 }

@@ -40,6 +40,8 @@ type standing struct {
 	*setup
 	next           int                // of the requests, where the next turn begins
 	before         map[string]float64 // the counters before the first turn
+	allocated      float64            // bytes of Sluice's heap for each request
+	heapBefore     map[string]float64
 	cpu, originCPU time.Duration
 	span           time.Duration
 	requests       uint64 // right answers in the windows of all turns
@@ -124,9 +126,17 @@ func (s *suite) standUp(ctx context.Context, kind peer.Kind, side side, v values
 		}
 		maps.Copy(v, more)
 	}
+	if kind == peer.Sluice {
+		if k.heapBefore, err = counters(ctx, u.plan.Admin, heapCounters()); err != nil {
+			return k, err
+		}
+	}
 	k.before, err = counters(ctx, u.plan.Admin, side.counted)
 	return k, err
 }
+
+// heapCounters are what tells how much of the heap a request takes: warm-ups count, too.
+func heapCounters() map[string]float64 { return map[string]float64{heapAllocated: 0, requestsMade: 0} }
 
 // numbered is a request with a number at its place.
 func numbered(request []byte, n int) []byte {
@@ -210,6 +220,13 @@ func (k *standing) judge(ctx context.Context) error {
 	if k.spares && k.originCPU > mostIdle*time.Duration(k.requests)+20*time.Millisecond {
 		return fmt.Errorf("the backends, which should not have been asked, have used %v for %d requests", k.originCPU, k.requests)
 	}
+	if k.heapBefore != nil {
+		heap, err := counters(ctx, k.setup.plan.Admin, heapCounters())
+		if err != nil {
+			return err
+		}
+		k.allocated = (heap[heapAllocated] - k.heapBefore[heapAllocated]) / max(heap[requestsMade]-k.heapBefore[requestsMade], 1)
+	}
 	after, err := counters(ctx, k.setup.plan.Admin, k.counted)
 	if err != nil {
 		return err
@@ -234,6 +251,15 @@ func summarize(list []*standing, v values) {
 		v[metricOf(k.name, metricP50)] = microseconds(k.latency.Quantile(0.5))
 		v[metricOf(k.name, metricP99)] = microseconds(k.latency.Quantile(0.99))
 		v[metricForeign] = max(v[metricForeign], k.foreign)
+		if k.heapBefore != nil {
+			v[metricOf(k.name, metricHeap)] = k.allocated
+		}
+		if k.rate > 0 {
+			v[metricOffered] = float64(k.rate)
+			if slowest, ok := v[metricRate]; !ok || v[metricOf(k.name, metricRate)] < slowest {
+				v[metricRate] = v[metricOf(k.name, metricRate)]
+			}
+		}
 		if i > 0 {
 			v[metricOf(k.name, metricOver)] = v[metricOf(k.name, metricCPU)] / v[metricOf(list[0].name, metricCPU)]
 		}
