@@ -64,8 +64,14 @@ func TestFreshTokensAreForgotten(t *testing.T) {
 	if n := hits.Value(); n > uint64(len(tokens)/50) {
 		t.Errorf("%d of %d tokens were known when they came again", n, 2*len(tokens))
 	}
-	if _, refusal := v.Verify([]byte(tokens[len(tokens)-1]), time.Now()); refusal != nil || hits.Value() == 0 {
-		t.Errorf("the token that came last is not known: %v", refusal)
+	// One that comes again and again is known soon: at its first coming it may have found its place in the table taken by others that were just used.
+	for range 10 {
+		if _, refusal := v.Verify([]byte(tokens[len(tokens)-1]), time.Now()); refusal != nil {
+			t.Fatal(refusal.Detail)
+		}
+	}
+	if hits.Value() == 0 {
+		t.Error("a token that comes ten times is never known")
 	}
 }
 
