@@ -177,3 +177,53 @@ func TestChunks(t *testing.T) {
 		}
 	}
 }
+
+// TestStoredFirst: whoever has the last byte of an answer whose length was told finds it in the store. Readers get the end only when the body has ended.
+func TestStoredFirst(t *testing.T) {
+	for _, size := range []int{0, 1, 5000} {
+		s, r := newTestStore(Rules{})
+		lead, x := lookup(t, s, r, "", Lead)
+		body, ended := text(size), make(chan struct{})
+		y := new(message.Exchange)
+		y.Reset()
+		answer{fields: "Cache-Control: max-age=60"}.put(y)
+		last := make(chan struct{})
+		y.Response.Body, y.Response.Length = &ending{pieces{rest: []byte(body), size: 1000}, last}, int64(size)
+		go func() {
+			defer close(ended)
+			lead.Flight().Fill(y, at(0))
+		}()
+		if size == 0 {
+			close(last)
+		}
+		wait(t, lead, x, Served)
+		got := 0
+		for got < size {
+			if size-got <= 1000 {
+				close(last) // all but the last piece is there already
+				last = nil
+			}
+			piece, err := x.Response.Body.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += len(piece)
+		}
+		lookup(t, s, r, "", Hit)
+		testnet.Receive(t, "end of the fetch", ended)
+		clean(t, s, 1)
+	}
+}
+
+// ending is a body whose end comes when it is told.
+type ending struct {
+	pieces
+	last chan struct{}
+}
+
+func (e *ending) Next() ([]byte, error) {
+	if len(e.rest) == 0 {
+		<-e.last
+	}
+	return e.pieces.Next()
+}

@@ -135,7 +135,7 @@ func keptHeader(dst, own *message.Header, src *message.Header, t *terms, date []
 			switch {
 			case f.ID == message.Age:
 				continue
-			case f.ID == message.SetCookie, listed(t.fields, f.Name):
+			case f.ID == message.SetCookie, f.ID == message.RateLimit, f.ID == message.RateLimitPolicy, listed(t.fields, f.Name):
 				to = own
 			}
 		}

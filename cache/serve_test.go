@@ -152,6 +152,9 @@ func TestFieldsKept(t *testing.T) {
 	story(t, "fields that no-cache names", Rules{},
 		turn{origin: answer{fields: "Cache-Control: max-age=60, no-cache=\"X-A, x-b\"\nX-A: 1\nX-B: 2\nX-C: 3"}, fetched: true, fields: "X-A: 1\nX-B: 2\nX-C: 3"},
 		turn{at: 1, fields: "-X-A\n-X-B\nX-C: 3"})
+	story(t, "what is left of a limit is the business of whom it was told", Rules{},
+		turn{origin: answer{fields: "Cache-Control: max-age=60\nRateLimit: \"a\";r=1;t=1\nRateLimit-Policy: \"a\";q=2;w=1"}, fetched: true, fields: "RateLimit: \"a\";r=1;t=1"},
+		turn{at: 1, fields: "-RateLimit\n-RateLimit-Policy"})
 	story(t, "a cookie reaches whom it was set for", Rules{},
 		turn{origin: answer{fields: "Cache-Control: public, max-age=60\nSet-Cookie: id=7"}, fetched: true, fields: "Set-Cookie: id=7", says: "sluice; fwd=uri-miss"},
 		turn{at: 1, origin: fresh60("x"), fetched: true, fields: "-Set-Cookie"})

@@ -84,16 +84,18 @@ func limited(policies, rest string) string {
 // TestLimitFields: every answer of a limited route tells how much is left: those of the backend, of the gateway and of the cache, and refusals.
 func TestLimitFields(t *testing.T) {
 	app := testnet.NewOrigin(t, testnet.Answer("HTTP/1.1 200 OK\r\nRateLimit: \"theirs\";r=1\r\nRateLimit-Policy: \"theirs\";q=1\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\n\r\nok"))
-	g := start(t, fmt.Sprintf(`version: 1
+	text := fmt.Sprintf(`version: 1
 listeners: {web: {address: "127.0.0.1:0", protocol: http}}
 policies: {fair: {rate_limit: {rate: 8/h, burst: 6, key: '"one"'}}}
 routes:
   - {name: forwarded, match: {path: /app}, policies: [fair, {cache: {ttl: 60s}}], backend: app}
   - {name: down, match: {path: /down}, policies: [fair], backend: down}
   - {name: own, match: {path: /own}, policies: [fair, {fault: {abort: 418}}], respond: {text: ok}}
+  - {name: twice, match: {path: /twice}, policies: [fair, {idempotency: {}}, {rate_limit: {rate: 2/h}}], backend: app}
   - {name: before, match: {path: /before}, policies: [{ip_filter: {deny: [127.0.0.1]}}, fair], respond: {text: ok}}
 backends: {app: {endpoints: [%q]}, down: {endpoints: ["127.0.0.1:1"], retries: {attempts: 0}}}
-`, app.Addr))
+`, app.Addr)
+	g := start(t, text)
 	g.wait()
 	c := newCaller(t)
 	const policy = `"fair";q=6;w=2700|"fair"`
@@ -110,6 +112,7 @@ backends: {app: {endpoints: [%q]}, down: {endpoints: ["127.0.0.1:1"], retries: {
 		{"/app", 200, policy + ";r=1;t=2250"},
 		{"/app", 200, policy + ";r=0;t=450"},
 		{"/app", 429, policy + ";r=0;t=450|450|rate_limited"},
+		{"/twice", 429, policy + ";r=0;t=450|450|rate_limited"},
 		{"/down", 429, policy + ";r=0;t=450|450|rate_limited"},
 	} {
 		r := c.get(g, want.path)
@@ -117,10 +120,17 @@ backends: {app: {endpoints: [%q]}, down: {endpoints: ["127.0.0.1:1"], retries: {
 			t.Errorf("%d: %s: %d %s, want %d %s", i, want.path, r.status, got, want.status, want.fields)
 		}
 	}
+	// Limits on both sides of what keeps answers: the first answer tells of both, a later one of what it has passed.
+	g.take(strings.Replace(text, "burst: 6", "burst: 7", 1))
+	for i, want := range []string{`"rate_limit";q=2;w=3600|"fair";q=7;w=3150|"rate_limit";r=1;t=1800|"fair";r=6;t=450`, `"fair";q=7;w=3150|"fair";r=5;t=900`} {
+		if got := c.get(g, "/twice", "Idempotency-Key: k").fields(); got != want {
+			t.Errorf("%d: %s, want %s", i, got, want)
+		}
+	}
 	if n := strings.Count(app.Received(), "GET /app"); n != 1 {
 		t.Errorf("the backend was asked %d times", n)
 	}
-	if got := g.metric(`sluice_limit_decisions_total{policy="fair",result="refused"}`); got != "2" {
+	if got := g.metric(`sluice_limit_decisions_total{policy="fair",result="refused"}`); got != "3" {
 		t.Errorf("%s refusals were counted", got)
 	}
 }

@@ -105,8 +105,9 @@ func (s *service) Do(x *message.Exchange) (done func(), failure *message.Failure
 		flights.Put(f)
 	}
 	if failure := s.backend.Do(x, f); failure != nil {
+		kept := *failure // which may be a part of the flight
 		end()
-		return nil, failure
+		return nil, &kept
 	}
 	return end, nil
 }

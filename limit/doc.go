@@ -13,6 +13,8 @@
 // together may have one burst more than the limit says, because what was owed to the store is not known here; a process that has never reached the store
 // knows of no other instance. What was counted of a quota meanwhile is added to the store when it is back.
 //
+// [Records] are in a store, too: values that one instance works out while the others wait for it, as the answers to idempotent requests are.
+//
 // # Exactness
 //
 // A rate is a GCRA in whole nanoseconds and exact fractions of them. A burst is how many requests pass at once from rest, not one more. A request that is

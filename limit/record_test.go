@@ -105,13 +105,19 @@ func TestRecordsDropRace(t *testing.T) {
 			r.renew()
 		}
 	})
-	for i := range 300 {
-		key := Key{byte(i), byte(i >> 8)}
-		if got := r.Claim(key, nil); got.Found != Nothing {
-			t.Errorf("claim %d finds %+v", i, got)
-		}
-		r.Drop(key)
+	var claims sync.WaitGroup
+	for g := range 8 {
+		claims.Go(func() {
+			for i := range 150 {
+				key := Key{byte(g), byte(i)}
+				if got := r.Claim(key, nil); got.Found != Nothing {
+					t.Errorf("claim %d finds %+v", i, got)
+				}
+				r.Drop(key)
+			}
+		})
 	}
+	claims.Wait()
 	left.Store(true)
 	wg.Wait()
 	r.renew()

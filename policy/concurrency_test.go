@@ -56,6 +56,9 @@ func TestConcurrencyRelease(t *testing.T) {
 		{"closed twice", func() message.Body { return split("text", 2) }, nil, false, func(_ *testing.T, r *message.Response) { _, _ = r.Body.Close(), r.Body.Close() }},
 		{"read and not closed", func() message.Body { return split("text", 2) }, nil, false, func(t *testing.T, r *message.Response) {
 			_, err := r.Body.Next()
+			if b, ok := r.Body.(*ticketBody); !ok || b.ticket == nil {
+				t.Error("the place is free in the midst of the body")
+			}
 			for err == nil {
 				_, err = r.Body.Next()
 			}

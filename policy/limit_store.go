@@ -83,9 +83,25 @@ func (c *BuildContext) openStore(s *config.Store, use string, timeout time.Durat
 		made, err := limit.OpenStore(limit.StoreOptions{
 			URL: string(s.Redis), Of: use, Timeout: timeout, Instance: i.name, Now: message.Now, Report: c.Program.Reporter(),
 		})
+		if err == nil {
+			awaitFirst(made)
+		}
 		return keptStore{made}, err
 	})
 	return k.Store, ok
+}
+
+// storeGrace is how long a start or a reload waits for a store that is used for the first time.
+const storeGrace = 300 * time.Millisecond
+
+// awaitFirst waits until a store has been reached or not, so that the first requests are counted like all others.
+func awaitFirst(s *limit.Store) {
+	timer := time.NewTimer(storeGrace)
+	defer timer.Stop()
+	select {
+	case <-s.First():
+	case <-timer.C: // it is found away by requests, and used when it answers
+	}
 }
 
 // limiterOptions are what a limiter is made of.

@@ -55,7 +55,8 @@ func BenchmarkLimits(b *testing.B) {
 		{"rate", "[{rate_limit: {rate: 1000000000/s}}]"},
 		{"three_windows", "[{rate_limit: {windows: [1000000000/s, 3000000000/m, 70000000000/h]}}]"},
 		{"header_key", `[{rate_limit: {rate: 1000000000/s, key: 'request.headers["x-tenant"]'}}]`},
-		{"plan", "[{api_key: {}}, by-plan]"},
+		{"key_alone", "[{api_key: {}}]"},
+		{"key_and_plan", "[{api_key: {}}, by-plan]"},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			p := newCounting(b)
