@@ -375,7 +375,7 @@ func TestKeySetDocuments(t *testing.T) {
 		{jwks(append(many[:maxKeys-1:maxKeys-1], e.public(nil))...), ""},
 		{jwks(many...), "1001 keys"},
 		{e.public(nil), `no member "keys"`},
-		{``, "no JSON object"},
+		{``, "not well-formed"},
 		{`null`, "no JSON object"},
 		{`{"keys":null}`, "no JSON array"},
 		{`{"keys":{}}`, "no JSON array"},

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluice-gateway/sluice/document"
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -232,7 +233,7 @@ func (b *claimsBuilder) text(name, value string) {
 	b.bad = b.bad || !isPrintable([]byte(value))
 	b.name(name)
 	from := len(b.raw)
-	b.raw = appendText(b.raw, value)
+	b.raw = document.AppendString(b.raw, []byte(value))
 	b.spans, b.texts = append(b.spans, [2]int{from, len(b.raw)}), append(b.texts, value)
 }
 
@@ -248,7 +249,7 @@ func (b *claimsBuilder) list(name string, values []string) {
 		if i > 0 {
 			b.raw = append(b.raw, ',')
 		}
-		b.raw = appendText(b.raw, v)
+		b.raw = document.AppendString(b.raw, []byte(v))
 	}
 	b.raw = append(b.raw, ']')
 	b.spans, b.texts = append(b.spans, [2]int{from, len(b.raw)}), append(b.texts, "")

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/sluice-gateway/sluice/document"
 	"github.com/sluice-gateway/sluice/message"
 )
 
@@ -199,7 +200,7 @@ func (h sha256Hash) matches(password []byte) bool {
 
 // nameOnly returns the identity of somebody of whom only the name is known: it is the claim sub.
 func nameOnly(name string) *message.Identity {
-	raw := appendText([]byte(`{"sub":`), name)
+	raw := document.AppendString([]byte(`{"sub":`), []byte(name))
 	raw = append(raw, '}')
 	return &message.Identity{Raw: raw, Claims: []message.Claim{{Name: "sub", Text: []byte(name), Raw: raw[len(`{"sub":`) : len(raw)-1]}}}
 }
