@@ -200,34 +200,9 @@ func literals(src string) func(yield func(string) bool) {
 			if !yield(strings.TrimSuffix(text, "$")) || !more {
 				return
 			}
-			src = rest[expressionLength(rest):]
+			src = rest[expr.ExpressionLength(rest):]
 		}
 	}
-}
-
-// expressionLength returns the length of an expression with the brace that ends it. Braces within it come in pairs but for those in quotes.
-func expressionLength(src string) int {
-	depth, quote := 1, byte(0)
-	for i := 0; i < len(src); i++ {
-		c := src[i]
-		switch {
-		case quote != 0 && c == '\\':
-			i++
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
-		case c == '"' || c == '\'':
-			quote = c
-		case c == '{':
-			depth++
-		case c == '}':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return len(src)
 }
 
 // fields compiles the header of a call.

@@ -118,6 +118,14 @@ func (t *Template) Uses() []string { return t.uses }
 // Steps returns the places in Exchange.Steps of the steps that the template reads, in rising order. The caller does not change the list.
 func (t *Template) Steps() []int { return t.steps }
 
+// ExpressionLength returns the length of the expression at the beginning of src with the brace that ends it; all of src if none does.
+func ExpressionLength(src string) int {
+	if end := endOfExpression(src, 0); end >= 0 {
+		return end + 1
+	}
+	return len(src)
+}
+
 // endOfExpression returns the index of the "}" that ends the expression at from, or -1. Braces within it come in pairs, and those in
 // quotes do not count.
 func endOfExpression(src string, from int) int {
