@@ -142,17 +142,17 @@ func (p *idempotencyPolicy) answer(x *message.Exchange, rest Rest, body []byte, 
 	sum := sumOf(x, body)
 	for {
 		var r *answer
-		var todo duty
-		x.Await(func() { r, todo = p.replays.begin(key, sum) })
+		var assigned duty
+		x.Await(func() { r, assigned = p.replays.begin(key, sum) })
 		ended := true
 		switch {
 		case r == nil:
 			return p.full
 		case r.sum != sum:
 			return p.reused
-		case todo == dutyExecute:
+		case assigned == dutyExecute:
 			return p.execute(x, rest, body, key, r)
-		case todo == dutyWatch:
+		case assigned == dutyWatch:
 			ended = p.replays.watch(x, key, r, deadline)
 		default:
 			ended = r.wait(x, deadline)

@@ -63,9 +63,9 @@ func (c *BuildContext) replaysOf(o *IdempotencyOptions) (all replays, ok bool) {
 
 // begin implements replays.
 func (m *storedReplays) begin(key limit.Key, sum sumOfRequest) (*answer, duty) {
-	r, todo := m.local.begin(key, sum)
-	if todo != dutyExecute {
-		return r, todo
+	r, assigned := m.local.begin(key, sum)
+	if assigned != dutyExecute {
+		return r, assigned
 	}
 	switch found := m.records.Claim(key, sum[:]); found.Found {
 	case limit.Claimed:
