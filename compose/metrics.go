@@ -25,6 +25,8 @@ type planMetrics struct {
 	crowded *metric.Counter // answers that were not kept
 }
 
-func newPlanMetrics(scope *metric.Scope, route string) planMetrics {
+// held tells the bytes of answers in memory.
+func newPlanMetrics(scope *metric.Scope, route string, held func() int64) planMetrics {
+	scope.GaugeFunc(metric.StepBytes, held, route)
 	return planMetrics{crowded: scope.Counter(metric.StepsCrowded, route)}
 }

@@ -92,7 +92,7 @@ func (p *Plan) Connect(backend func(name string) *upstream.Backend, scope *metri
 		s.backend = backend(s.calls)
 		s.metrics = newStepMetrics(scope, route, s.name)
 	}
-	p.metrics = newPlanMetrics(scope, route)
+	p.metrics = newPlanMetrics(scope, route, p.Held)
 }
 
 // Held returns how many bytes of answers all compositions of the plan keep now, as far as they are counted: beyond 64 KiB for each answer.

@@ -57,6 +57,7 @@ const (
 	APIRequests
 	Steps
 	StepsCrowded
+	StepBytes
 	Authentications
 	VerifiedCallers
 	VerifiedBytes
@@ -191,6 +192,7 @@ var table = [numFamilies]row{
 		help: "What became of answers in caches: stored or not (unkept, too_large, broken, abandoned), validated, given although stale because there was no other (rescued), not for who had waited for it (alone), and evicted, invalidated or purged."},
 	CacheBytes:   {name: "sluice_cache_bytes", kind: gauge, help: "Bytes of all answers in caches, with what is needed to find them."},
 	CacheObjects: {name: "sluice_cache_objects", kind: gauge, help: "Answers in caches."},
+	StepBytes:    {name: "sluice_step_bytes", kind: gauge, labels: []string{"route"}, help: "Bytes of answers that compositions hold in memory now."},
 	StepsCrowded: {name: "sluice_steps_crowded_total", kind: counter, labels: []string{"route"}, help: "Answers to calls of compositions that found no room in memory."},
 	BuildInfo:    {name: "sluice_build_info", kind: gauge, labels: []string{"version", "go"}, help: "Always 1; the labels say what is running."},
 

@@ -5,6 +5,7 @@ package bank
 import (
 	"fmt"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -97,6 +98,10 @@ func TestCase57CompositionsTogether(t *testing.T) {
 	testnet.Eventually(t, "steps that find no room", func() bool { return b.Metric(series) != "" && b.Metric(series) != "0" })
 	if got := heap() - before; got > 500<<20 {
 		t.Errorf("%d MiB are in use", got>>20)
+	}
+	held := `sluice_step_bytes{route="overview"}`
+	if n, err := strconv.ParseInt(b.Metric(held), 10, 64); err != nil || n < 200<<20 || n > 256<<20 {
+		t.Errorf("%s is %q, want nearly 256 MiB", held, b.Metric(held))
 	}
 	close(open)
 	served, crowded := 0, 0
