@@ -70,15 +70,17 @@ func TestTableIsBounded(t *testing.T) {
 		if got := tb.stats(); got.Evicted == 0 || got.Keys < int64(max)*9/10 {
 			t.Errorf("table for %d: %+v", max, got)
 		}
-		// Now all that is there is over, and as many new keys find room without any that matters having to go. As shards do not fill evenly, not quite as many.
-		before := tb.stats().Evicted
+		// Now all that is there is over, and as many new keys find room with hardly one that matters having to go. As shards do not fill evenly, not quite as
+		// many. Until the new keys have earned a sweep, a victim is the least worth of eight: with up to a quarter of the shard new, all eight matter in one
+		// of 65,000 cases at most.
+		before, pushed := tb.stats().Evicted, 0
 		for i := range max * 9 / 10 {
 			if add(10*max+i, 300, 200) {
-				t.Fatalf("table for %d: the key %d had to push out one that mattered", max, i)
+				pushed++
 			}
 		}
-		if got := tb.stats(); got.Evicted != before {
-			t.Errorf("table for %d: %+v", max, got)
+		if got := tb.stats(); pushed > max/1000 || got.Evicted != before+uint64(pushed) {
+			t.Errorf("table for %d: %d keys that mattered were pushed out; %+v", max, pushed, got)
 		}
 	}
 }
